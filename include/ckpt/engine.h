@@ -1,0 +1,130 @@
+/*
+ * The engine: everything that happens to a store behind the trainer's back. One thread takes closed
+ * files from pending/ and makes versions of them, demotes hot files, forgets versions, releases what
+ * nobody needs and gives free pages back; a pool of background workers hashes and encodes for it.
+ *
+ * The daemon runs one; the tool runs one when no daemon holds the store.
+ *
+ * Thread rules: start and stop from one thread; everything else from any thread. Calls marked "waits"
+ * may block for as long as the engine's present step takes.
+ */
+#ifndef CKPT_ENGINE_H
+#define CKPT_ENGINE_H
+
+#include <ckpt/catalog.h>
+#include <ckpt/err.h>
+#include <ckpt/filter.h>
+#include <ckpt/live.h>
+#include <ckpt/reader.h>
+#include <ckpt/store.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct ckpt_engine;
+
+/*
+ * What the engine asks of a mounted filesystem. All NULL for a store that isn't mounted. Files are
+ * named by host device and inode. Called from the engine's thread with no lock of the engine held.
+ */
+struct ckpt_engine_hooks {
+    /* Is it open for writing? Then its capture waits. */
+    bool (*writing)(void *arg, dev_t dev, ino_t ino);
+    /* About to swap the file under its name for a stub. False when it is open or just being opened. After
+       true, opens of it wait until disclaim, which tells whether the swap has happened; if so the inode has
+       lost its name and requests for it must be sent back to the name (ESTALE). */
+    bool (*claim)(void *arg, dev_t dev, ino_t ino);
+    void (*disclaim)(void *arg, dev_t dev, ino_t ino, bool replaced);
+    /* The entry PATH (relative to live/) now means another inode: forget what the kernel has cached. */
+    void (*entry_changed)(void *arg, const char *path);
+    /* Versions of files directly in this directory came or went. */
+    void (*versions_changed)(void *arg, uint64_t dir);
+};
+
+struct ckpt_engine_config {
+    unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
+    unsigned settle_ms;             /* a closed file rests this long before it is read */
+    uint64_t hot_limit;             /* host bytes that captured live files may occupy */
+    uint64_t reserve;               /* host bytes to leave free: below, demote first and wait */
+    const struct ckpt_filter *filter; /* outlives the engine */
+    struct ckpt_cache *cache;       /* for promotion; outlives the engine */
+    struct ckpt_engine_hooks hooks;
+    void *hooks_arg;
+};
+
+/*
+ * Empties tmp/, queues what pending/ holds, then compares live/ with the catalog and queues what changed
+ * while nobody looked; then starts the thread. STORE must be open for writing.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_start(struct ckpt_store *store,
+                                              const struct ckpt_engine_config *config,
+                                              struct ckpt_engine **engine);
+
+/* Ends the thread after its present step. DRAIN: after the queue is empty (files that can't be taken
+   stay in pending/ for the next start). Frees ENGINE; NULL is fine. */
+void ckpt_engine_stop(struct ckpt_engine *engine, bool drain);
+
+/*
+ * The file FD was closed after being open for writing, or got a new name. When it is one to capture and
+ * differs from its newest version it is linked into pending/ and queued: from here on the trainer can't lose it.
+ * OK when there is nothing to do. Host errors mean that it is not safe yet.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd);
+
+/* Whether the inode has a link in pending/: its bytes must not change before preserve or swap_empty. */
+bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+
+/* Gives pending/ a copy (a reflink where the host has them) of FD's bytes, so that the file may be changed in
+   place. OK when it wasn't pending. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd);
+
+/* Puts a new empty file with the same owner, mode and attributes under FD's name; the old inode lives on in
+   pending/. The caller has seen that nobody has it open and that it has one name. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd);
+
+/* Makes the cold file FD hot in place: its bytes are written and synced, then the attribute goes. With
+   KEEP false the bytes aren't wanted (O_TRUNC): it becomes an empty hot file. OK when it is hot. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep);
+
+/* Before a cold file gets the name NAME in directory DIRFD (rename, link): records a version of that name,
+   so that its bytes can't be forgotten under it. OK and nothing for hot files. Waits. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirfd,
+                                                  const char *name);
+
+/* After the directory FD was renamed or moved. Waits when the catalog knows it. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd);
+
+/*
+ * Held for reading around every change of a name below live/ (create, link, unlink, rename, ...); the engine
+ * holds it for writing between looking at a name and swapping the file under it.
+ */
+void ckpt_engine_names_lock(struct ckpt_engine *engine);
+void ckpt_engine_names_unlock(struct ckpt_engine *engine);
+
+/* Waits until everything closed so far is in the database. *STILL_OPEN: queued files that could not be taken
+   because somebody has them open for writing. NOSPC: the queue is stuck on a full host. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open);
+
+/* Forgets versions NUMBERS[0..N) of the file PATH (relative to live/), or of nothing that isn't there
+   (NOT_FOUND). NEEDED: a cold live file consists of one of them. All or nothing. Waits until the space
+   has been given back. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_forget(struct ckpt_engine *engine, const char *path,
+                                               const uint32_t *numbers, size_t n);
+
+/* Makes the live file PATH cold, after comparing what is stored with it byte by byte. OK when it is cold already.
+   BUSY: open, pending or hard-linked. NOT_FOUND: not captured. Waits. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path);
+
+struct ckpt_engine_status {
+    uint64_t queued_files; /* waiting or in work */
+    uint64_t queued_bytes;
+    uint64_t hot_bytes;    /* host bytes of captured live files */
+    uint64_t hot_limit;
+    bool waiting_for_space;
+    bool stopped;          /* see ckpt_store_stop */
+};
+
+void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *out);
+
+#endif

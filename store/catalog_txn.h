@@ -1,0 +1,35 @@
+/*
+ * The catalog inside a transaction of the caller, for the ingest (which publishes chunks, recipe and
+ * version together) and for verify. What each does is told in ckpt/catalog.h.
+ */
+#ifndef CKPT_STORE_CATALOG_TXN_H
+#define CKPT_STORE_CATALOG_TXN_H
+
+#include "codec.h"
+#include "db.h"
+#include <ckpt/catalog.h>
+
+/*
+ * Like ckpt_catalog_put_version, but the caller hands over a reference to VERSION->recipe that it
+ * already holds in TXN: when nothing is added the reference is given back.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store,
+                                                        struct ckpt_codec *codec,
+                                                        struct ckpt_txn *txn,
+                                                        struct ckpt_version *version,
+                                                        const struct ckpt_stamp *stamp,
+                                                        uint64_t hot_bytes, bool *added);
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_stamp_in(struct ckpt_txn *txn, uint64_t dir,
+                                                      const char *name,
+                                                      const struct ckpt_stamp *stamp,
+                                                      uint64_t hot_bytes);
+
+/* Takes a row of the versions or files table apart. CORRUPT. */
+
+CKPT_MUST_USE enum ckpt_err ckpt_version_parse(const struct ckpt_slice *key,
+                                               const struct ckpt_slice *value,
+                                               struct ckpt_version *out);
+CKPT_MUST_USE enum ckpt_err ckpt_file_parse(const struct ckpt_slice *key,
+                                            const struct ckpt_slice *value, struct ckpt_file *out);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * Garbage: references that nobody needs any more, released in bounded steps.
+ *
+ * A row is a list of chunk ids, one reference each, headed by the recipe they came from. Two things
+ * write rows: dropping the last reference to a recipe, and an ingest, which books the chunks of its
+ * unfinished file here, so that a crash leaves exactly what has to be released. A finished ingest
+ * deletes its rows: the references pass to the recipe.
+ *
+ * The sweeper leaves rows alone that belong to a running ingest, and rows of a recipe that an open
+ * reader pins.
+ */
+#ifndef CKPT_STORE_GARBAGE_H
+#define CKPT_STORE_GARBAGE_H
+
+#include "db.h"
+#include <ckpt/err.h>
+#include <ckpt/id.h>
+#include <ckpt/store.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Adds one row of N ids (at most CKPT_GARBAGE_ROW); *KEY receives its key. RECIPE may be NULL. */
+enum { CKPT_GARBAGE_ROW = 4096 };
+CKPT_MUST_USE enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct ckpt_id *recipe,
+                                             const struct ckpt_id *ids, size_t n, uint64_t *key);
+CKPT_MUST_USE enum ckpt_err ckpt_garbage_del(struct ckpt_txn *txn, uint64_t key);
+
+/*
+ * One reference to RECIPE less; at zero the recipe object goes and its chunks become garbage rows.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_recipe_unref(struct ckpt_store *store, struct ckpt_codec *codec,
+                                              struct ckpt_txn *txn, const struct ckpt_id *recipe);
+
+/*
+ * Releases one row that may go, in one transaction; *MORE says whether another one can go now. Call
+ * it only where no ingest runs: its hits must not vanish under it. BUSY_FIRST..BUSY_LAST are the keys
+ * of an unfinished ingest (0, 0 for none).
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_garbage_sweep(struct ckpt_store *store, struct ckpt_codec *codec,
+                                               uint64_t busy_first, uint64_t busy_last, bool *more);
+
+/* Pins, by recipe; held by open readers. */
+CKPT_MUST_USE enum ckpt_err ckpt_pin(struct ckpt_store *store, const struct ckpt_id *recipe);
+void ckpt_unpin(struct ckpt_store *store, const struct ckpt_id *recipe);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * Objects: content-addressed, reference-counted byte strings (chunks and recipes) in the database.
+ *
+ * A put has two halves so that the work is done by many threads and the writing by one:
+ * ckpt_object_prepare (any thread, its own read transaction) hashes, looks up, compares, encodes;
+ * ckpt_object_commit (the writer) takes a reference or inserts the record.
+ */
+#ifndef CKPT_STORE_OBJECT_H
+#define CKPT_STORE_OBJECT_H
+
+#include "codec.h"
+#include "db.h"
+#include "record.h"
+#include <ckpt/err.h>
+#include <ckpt/id.h>
+#include <ckpt/store.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A row of the refs table. */
+struct ckpt_refs {
+    uint64_t count;
+    uint32_t raw_size;
+    uint32_t record_size;
+    enum ckpt_kind kind;
+};
+
+/* One object on its way in. The caller owns RAW (until commit) and RECORD (ckpt_record_bound bytes). */
+struct ckpt_draft {
+    enum ckpt_kind kind;
+    const void *raw;
+    size_t raw_size;
+    uint8_t *record;    /* scratch for the encoded record */
+    size_t record_size; /* 0 when prepare found the object already stored and compared equal */
+    struct ckpt_id id;
+    uint8_t salt;
+};
+
+/* Fills id, salt, record and record_size. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_prepare(struct ckpt_store *store, struct ckpt_codec *codec,
+                                                struct ckpt_draft *draft);
+
+/*
+ * Adds one reference, inserting the record when the object is new; correct whatever has happened
+ * between prepare and now (the object appeared, went, or another took its id). DRAFT->id is final
+ * afterwards. *ADDED receives the record bytes that are new to the store (0 on a hit), *RECORD_SIZE
+ * the object's record size in either case.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct ckpt_codec *codec,
+                                               struct ckpt_txn *txn, struct ckpt_draft *draft,
+                                               uint32_t *added, uint32_t *record_size);
+
+/* The refs row of an object. NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                             struct ckpt_refs *out);
+
+/* One more reference to a stored object. NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_ref(struct ckpt_txn *txn, const struct ckpt_id *id);
+
+/* One reference less; at zero the record goes with it and *GONE is true. NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                              bool *gone);
+
+/* Decodes and checks an object into BUF, which has exactly its raw size. NOT_FOUND, CORRUPT. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_read(struct ckpt_store *store, struct ckpt_codec *codec,
+                                             struct ckpt_txn *txn, const struct ckpt_id *id,
+                                             enum ckpt_kind kind, void *buf, size_t size);
+
+/* The counters of the meta table; add() applies the differences (as two's complement). */
+CKPT_MUST_USE enum ckpt_err ckpt_counters_get(struct ckpt_txn *txn, struct ckpt_counters *out);
+CKPT_MUST_USE enum ckpt_err ckpt_counters_add(struct ckpt_txn *txn,
+                                              const struct ckpt_counters *difference);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * The record: how one object (a chunk or a recipe) stands in the database. A record describes itself,
+ * so that a tool can find and check it by scanning pages when the tree above it is lost. The layout
+ * is in FORMAT.md and beside the encoder in record.c.
+ */
+#ifndef CKPT_STORE_RECORD_H
+#define CKPT_STORE_RECORD_H
+
+#include "codec.h"
+#include <ckpt/err.h>
+#include <ckpt/id.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CKPT_RECORD_HEADER = 64 };
+
+enum ckpt_kind { CKPT_KIND_CHUNK = 1, CKPT_KIND_RECIPE = 2 };
+
+struct ckpt_record {
+    enum ckpt_kind kind;
+    enum ckpt_codec_id codec;
+    uint8_t salt;
+    uint32_t raw_size;
+    uint32_t payload_size;
+    struct ckpt_id id;
+    const uint8_t *payload; /* into the parsed buffer */
+};
+
+/* Room that ckpt_record_encode needs for N raw bytes. */
+size_t ckpt_record_bound(size_t n);
+
+/* Encodes RAW as a whole record into OUT (ckpt_record_bound(n) bytes); *SIZE receives its length. */
+CKPT_MUST_USE enum ckpt_err ckpt_record_encode(struct ckpt_codec *codec, uint64_t seed,
+                                               enum ckpt_kind kind, const struct ckpt_id *id,
+                                               uint8_t salt, const void *raw, size_t n, void *out,
+                                               size_t *size);
+
+/* Checks magic, format, lengths and checksum, and takes the header apart. CORRUPT, or FORMAT when the
+   record is of a newer kind than this program knows. */
+CKPT_MUST_USE enum ckpt_err ckpt_record_parse(uint64_t seed, const void *bytes, size_t size,
+                                              struct ckpt_record *out);
+
+/* Decodes a parsed record into RAW (raw_size bytes) and checks the id of what came out. */
+CKPT_MUST_USE enum ckpt_err ckpt_record_decode(struct ckpt_codec *codec, uint64_t seed,
+                                               const struct ckpt_record *record, void *raw);
+
+#endif
