@@ -12,6 +12,7 @@
 #ifndef CKPT_STORE_GARBAGE_H
 #define CKPT_STORE_GARBAGE_H
 
+#include "codec.h"
 #include "db.h"
 #include <ckpt/err.h>
 #include <ckpt/id.h>

@@ -1,0 +1,27 @@
+/*
+ * The control protocol between ckpt and a running daemon, over the stream socket STORE/ctl.sock.
+ *
+ * One request, one answer, each one line of JSON (UTF-8, at most CKPT_CTL_LINE bytes); then the daemon closes.
+ * PATH is relative to live/.
+ *
+ *   {"op":"status"}
+ *   {"op":"flush"}                                    waits until everything closed so far is a version
+ *   {"op":"forget","path":PATH,"versions":[1,2]}      waits until the space has been given back
+ *   {"op":"demote","path":PATH}
+ *   {"op":"views","path":PATH,"show":true}            makes removed views of a run visible again
+ *
+ * Answers: {"ok":true, ...} or {"ok":false,"error":NAME,"message":TEXT} with NAME from ckpt_err_name() and TEXT a
+ * complete sentence for the user.
+ *
+ * flush adds "still_open": files left out because they are open for writing.
+ * status adds: "pid", "mountpoint", "views" ("visible", "hidden"), "passthrough" (bool),
+ *   "passthrough_text", "started" (seconds since the epoch), "queued_files", "queued_bytes", "hot_bytes",
+ *   "hot_limit", "waiting_for_space" (bool), "stopped" (bool), "log" (path or null).
+ */
+#ifndef CKPT_CTL_H
+#define CKPT_CTL_H
+
+#define CKPT_CTL_SOCKET "ctl.sock"
+enum { CKPT_CTL_LINE = 1 << 20 };
+
+#endif
