@@ -5,6 +5,10 @@
  * go through the descriptor's magic link in /proc, which leads to the inode itself, whatever its
  * names are by now; owner and times take AT_EMPTY_PATH.
  *
+ * EINTR is retried where trying again is harmless. Calls that change names don't say it on any
+ * filesystem that can hold a store, and one that was interrupted halfway could not be repeated
+ * blindly.
+ *
  * The fault build counts the eligible calls and fails the Nth. That counter is the one piece of
  * mutable file-scope state in the store, and it isn't in the ordinary build.
  */

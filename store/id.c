@@ -30,6 +30,7 @@ uint64_t ckpt_checksum(uint64_t seed, const void *bytes, size_t n)
 uint64_t ckpt_checksum2(uint64_t seed, const void *a, size_t na, const void *b, size_t nb)
 {
     XXH3_state_t state;
+    XXH3_INITSTATE(&state); /* reset looks at the old seed */
     /* These fail for a NULL state only (and, before 0.8.2, for a NULL input even of no bytes). */
     (void)XXH3_64bits_reset_withSeed(&state, seed);
     if (na > 0) {
