@@ -1,0 +1,189 @@
+/*
+ * The parts of the engine and what they share.
+ *
+ *     engine.c     the thread: what to do next; flush, forget, status
+ *     pending.c    the queue: pending/ and its picture in memory
+ *     ingest.c     a pending file becomes a version
+ *     dirid.c      directory ids and their rows
+ *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
+ *     hot.c        which live files are hot, and making them cold
+ *     reconcile.c  at start: live/ against the catalog
+ */
+#ifndef CKPT_STORE_ENGINE_PARTS_H
+#define CKPT_STORE_ENGINE_PARTS_H
+
+#include "codec.h"
+#include "pool.h"
+#include <ckpt/engine.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+/* One file name that is to get a version of a pending file. */
+struct ckpt_target {
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    struct ckpt_target *next;
+};
+
+/* One entry of pending/. */
+struct ckpt_job {
+    struct {
+        dev_t dev;
+        ino_t ino;
+    } key;             /* of the entry's inode; padding is zeroed */
+    uint64_t sequence; /* with the first target's directory, the entry's name in pending/ */
+    struct ckpt_target target;
+    uint64_t bytes;
+    int64_t not_before; /* milliseconds, monotonic */
+    bool running;
+    bool recorded; /* its versions stand in a transaction that is not committed yet */
+    bool writing; /* left out until whoever has it open for writing is done */
+    bool failed;  /* could not be read; tried again now and then */
+    UT_hash_handle hh;
+    struct ckpt_job *prev;
+    struct ckpt_job *next;
+};
+
+/* A stamp to be saved with the next transaction. */
+struct ckpt_saved_stamp {
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    struct ckpt_stamp stamp;
+    uint64_t hot_bytes;
+    struct ckpt_saved_stamp *next;
+};
+
+/* A directory's row to be saved before the next version. */
+struct ckpt_dir_row {
+    uint64_t dir;
+    uint64_t parent;
+    char name[NAME_MAX + 1];
+    struct ckpt_dir_row *next;
+};
+
+/* A call of another thread that the engine's thread carries out. */
+struct ckpt_command {
+    enum ckpt_err (*run)(struct ckpt_engine *engine, struct ckpt_command *command);
+    const char *path;
+    const uint32_t *numbers;
+    size_t count;
+    enum ckpt_err result;
+    bool done;
+    struct ckpt_command *next;
+};
+
+struct ckpt_engine {
+    struct ckpt_store *store;
+    struct ckpt_engine_config config;
+    struct ckpt_pool *pool;
+    struct ckpt_codec *codec;  /* the engine thread's */
+    struct ckpt_ingest *ingest; /* the engine thread's */
+    pthread_t thread;
+    bool started;
+
+    pthread_rwlock_t names; /* see ckpt_engine_names_lock */
+    pthread_mutex_t capture; /* one capture links at a time; taken before lock */
+    pthread_mutex_t rows;    /* one thread saves directory rows at a time; taken before lock */
+    atomic_uint_fast64_t next_sequence;
+    atomic_uint_fast64_t next_temporary;
+
+    pthread_mutex_t lock; /* everything below */
+    pthread_cond_t wake;  /* something for the engine's thread */
+    pthread_cond_t quiet; /* a job or a command is done */
+    struct ckpt_job *jobs;  /* hash by inode */
+    struct ckpt_job *first; /* list by sequence */
+    struct ckpt_saved_stamp *stamps;
+    struct ckpt_dir_row *dir_rows;      /* oldest first */
+    struct ckpt_command *commands;      /* oldest first */
+    unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
+    unsigned hurry;                     /* flushes waiting: don't let files settle */
+    bool stop;
+    bool drain;
+    bool no_space;
+    uint64_t hot_bytes; /* as last counted, plus what came since */
+    bool hot_check;     /* count again */
+
+    /* The engine thread's own. */
+    bool sweep;            /* there may be garbage */
+    bool punch;            /* there may be free pages */
+    int64_t space_retry;   /* milliseconds, monotonic */
+    int64_t next_hot_check;
+};
+
+int64_t ckpt_now_ms(void);      /* monotonic */
+int64_t ckpt_realtime_ns(void); /* since the epoch */
+
+#define CKPT_REPORT(engine) ckpt_store_report((engine)->store)
+
+/* ---- pending.c; thread rules as noted ---- */
+
+/* Any thread, with engine->capture held: links FD into pending/ and queues it for DIR, NAME; or adds that
+   name to the job that its inode has. */
+CKPT_MUST_USE enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir,
+                                             const char *name);
+/* At start: queues what is there, clears what is broken. */
+CKPT_MUST_USE enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine);
+/* "<dir>.<sequence>/<name>" of a job; PATH has CKPT_PENDING_PATH bytes. */
+enum { CKPT_PENDING_PATH = 34 + NAME_MAX + 1 };
+void ckpt_pending_path(const struct ckpt_job *job, char *path);
+/* With engine->lock: the job of an inode or NULL; the first job that can run now or NULL, with *WAIT the
+   milliseconds until one may (-1: none known). */
+struct ckpt_job *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait);
+/* With engine->lock: the pending entry is another inode from now on. */
+void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st);
+/* The job is in the database: takes it out of the queue (from here its inode isn't pending), then out of
+   pending/. Engine thread. */
+void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job);
+void ckpt_pending_free(struct ckpt_job *job);
+void ckpt_pending_free_all(struct ckpt_engine *engine);
+
+/* ---- ingest.c; engine thread ---- */
+
+struct ckpt_ingest;
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest **ingest);
+void ckpt_ingest_free(struct ckpt_ingest *ingest); /* NULL is fine */
+/*
+ * Turns the job's file into versions, as part of a transaction that may hold several files. The transaction
+ * is committed when it is big enough or by ckpt_ingest_commit; only then is the job finished. Errors abort the
+ * transaction: its other jobs go back to the queue. CHANGED: try this one again. BUSY: open for writing.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *ingest, struct ckpt_job *job);
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_commit(struct ckpt_ingest *ingest);
+
+/* ---- dirid.c ---- */
+
+/* The id of the directory FD in live/, giving it and its parents ids if need be; rows are queued. Any thread,
+   with engine->capture held. */
+CKPT_MUST_USE enum ckpt_err ckpt_dir_id_ensure(struct ckpt_engine *engine, int fd, uint64_t *id);
+/* Writes the queued rows. Any thread, without engine->lock and without a transaction. */
+CKPT_MUST_USE enum ckpt_err ckpt_dir_rows_save(struct ckpt_engine *engine);
+/* Queues one row. */
+CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_t dir, uint64_t parent,
+                                             const char *name);
+
+/* ---- change.c ---- */
+
+/* Creates a file in tmp/ for writing; NAME (32 bytes) receives its name there. -1 and errno. */
+int ckpt_temporary(struct ckpt_engine *engine, char *name);
+
+/* ---- hot.c ---- */
+
+/* A stamp for the next transaction; all zero when FD can't be trusted to still be what was read. */
+void ckpt_stamp_save(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                     const struct ckpt_stamp *stamp, uint64_t hot_bytes);
+/* A queued stamp that catalog rows don't have yet; with engine->lock. */
+const struct ckpt_saved_stamp *ckpt_stamp_queued(struct ckpt_engine *engine, uint64_t dir,
+                                                 const char *name);
+/* Engine thread, without a transaction: demotes what the limits demand. *WORKED: something was done. */
+CKPT_MUST_USE enum ckpt_err ckpt_hot_enforce(struct ckpt_engine *engine, bool *worked);
+CKPT_MUST_USE enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path);
+/* Counts the host bytes of captured live files by looking at them. Any thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t *bytes);
+
+/* ---- reconcile.c ---- */
+
+CKPT_MUST_USE enum ckpt_err ckpt_reconcile(struct ckpt_engine *engine);
+
+#endif
