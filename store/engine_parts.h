@@ -80,7 +80,6 @@ struct ckpt_engine {
     struct ckpt_codec *codec;  /* the engine thread's */
     struct ckpt_ingest *ingest; /* the engine thread's */
     pthread_t thread;
-    bool started;
 
     pthread_rwlock_t names; /* see ckpt_engine_names_lock */
     pthread_mutex_t capture; /* one capture links at a time; taken before lock */
@@ -99,7 +98,6 @@ struct ckpt_engine {
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */
     bool stop;
-    bool drain;
     bool no_space;
     uint64_t hot_bytes; /* as last counted, plus what came since */
     bool hot_check;     /* count again */
@@ -178,7 +176,8 @@ const struct ckpt_saved_stamp *ckpt_stamp_queued(struct ckpt_engine *engine, uin
                                                  const char *name);
 /* Engine thread, without a transaction: demotes what the limits demand. *WORKED: something was done. */
 CKPT_MUST_USE enum ckpt_err ckpt_hot_enforce(struct ckpt_engine *engine, bool *worked);
-CKPT_MUST_USE enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path);
+/* ASKED: somebody waits for the reason when it can't be done. */
+CKPT_MUST_USE enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool asked);
 /* Counts the host bytes of captured live files by looking at them. Any thread. */
 CKPT_MUST_USE enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t *bytes);
 

@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ckpt_pins;
+
 /* Adds one row of N ids (at most CKPT_GARBAGE_ROW); *KEY receives its key. RECIPE may be NULL. */
 enum { CKPT_GARBAGE_ROW = 4096 };
 CKPT_MUST_USE enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct ckpt_id *recipe,
@@ -44,5 +46,6 @@ CKPT_MUST_USE enum ckpt_err ckpt_garbage_sweep(struct ckpt_store *store, struct 
 /* Pins, by recipe; held by open readers. */
 CKPT_MUST_USE enum ckpt_err ckpt_pin(struct ckpt_store *store, const struct ckpt_id *recipe);
 void ckpt_unpin(struct ckpt_store *store, const struct ckpt_id *recipe);
+void ckpt_pins_free(struct ckpt_pins *pins); /* with the store; NULL is fine */
 
 #endif

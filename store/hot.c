@@ -174,21 +174,24 @@ enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t *bytes)
 /* One live file on its way to cold. */
 struct demotion {
     const char *path;
+    bool asked; /* by a person, who is told why not */
     int fd;
     struct stat st;
-    struct ckpt_file row;
+    struct ckpt_version newest;
     char stub_name[32];
     int stub_fd;
 };
 
-static enum ckpt_err refuse(struct ckpt_engine *engine, const char *path, enum ckpt_err err,
+static enum ckpt_err refuse(struct ckpt_engine *engine, const struct demotion *d, enum ckpt_err err,
                             const char *why)
 {
-    ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR, "%s stays hot: %s", path, why);
+    if (d->asked) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR, "%s stays hot: %s", d->path, why);
+    }
     return err;
 }
 
-static enum ckpt_err find_row(struct ckpt_engine *engine, struct demotion *d)
+static enum ckpt_err find_newest(struct ckpt_engine *engine, struct demotion *d)
 {
     char parent[PATH_MAX];
     const char *name = NULL;
@@ -202,56 +205,44 @@ static enum ckpt_err find_row(struct ckpt_engine *engine, struct demotion *d)
     enum ckpt_err err = ckpt_live_dir_id(engine->store, parent_fd, &dir);
     ckpt_host_close(parent_fd);
     if (err == CKPT_OK) {
-        err = ckpt_catalog_file(engine->store, dir, name, &d->row);
+        err = ckpt_catalog_version(engine->store, dir, name, 0, &d->newest);
     }
     if (err == CKPT_ERR_NOT_FOUND) {
-        return refuse(engine, d->path, err,
+        return refuse(engine, d, err,
                       "the store has no version of it (mount option capture= says what is captured)");
     }
     return err;
 }
 
+/* What can be seen without reading the file. That it has a version says nothing: the bytes decide. */
 static enum ckpt_err check(struct ckpt_engine *engine, struct demotion *d)
 {
     if (!S_ISREG(d->st.st_mode)) {
-        return refuse(engine, d->path, CKPT_ERR_INVALID, "it is not a regular file");
+        return refuse(engine, d, CKPT_ERR_INVALID, "it is not a regular file");
     }
     if (ckpt_engine_is_pending(engine, d->st.st_dev, d->st.st_ino)) {
-        return refuse(engine, d->path, CKPT_ERR_BUSY,
-                      "it is waiting to be recorded; run: ckpt flush");
+        return refuse(engine, d, CKPT_ERR_BUSY, "it is waiting to be recorded; run: ckpt flush");
     }
     if (d->st.st_nlink > 1) {
-        return refuse(engine, d->path, CKPT_ERR_BUSY, "it has several names (hard links)");
+        return refuse(engine, d, CKPT_ERR_BUSY, "it has several names (hard links)");
     }
-    enum ckpt_err err = find_row(engine, d);
-    if (err != CKPT_OK) {
-        return err;
-    }
-    /* The stamp needn't match: what decides is the comparison of the bytes. But a file that is known to
-       have changed isn't worth one. */
-    if ((uint64_t)d->st.st_size != d->row.stamp.size && d->row.stamp.ino != 0) {
-        err = ckpt_engine_capture(engine, d->fd);
-        return err != CKPT_OK ? err
-                              : refuse(engine, d->path, CKPT_ERR_BUSY,
-                                       "it has changed since its newest version; run: ckpt flush");
-    }
-    struct ckpt_version newest;
-    return ckpt_catalog_version(engine->store, d->row.dir, d->row.name, 0, &newest);
+    return find_newest(engine, d);
 }
 
 static enum ckpt_err compare(struct ckpt_engine *engine, struct demotion *d)
 {
     bool same = false;
-    enum ckpt_err err = ckpt_compare(engine->store, &d->row.recipe, d->path, d->fd,
+    enum ckpt_err err = ckpt_compare(engine->store, &d->newest.recipe, d->path, d->fd,
                                      engine->config.threads, &same);
     if (err == CKPT_OK && !same) {
-        /* Changed without anybody noticing: it becomes a version of its own. */
+        /* It becomes a version, if it isn't being written just now. */
         struct ckpt_stamp unknown = {0};
-        ckpt_stamp_save(engine, d->row.dir, d->row.name, &unknown, (uint64_t)d->st.st_blocks * 512);
+        ckpt_stamp_save(engine, d->newest.dir, d->newest.name, &unknown,
+                        (uint64_t)d->st.st_blocks * 512);
         err = ckpt_engine_capture(engine, d->fd);
         if (err == CKPT_OK) {
-            err = refuse(engine, d->path, CKPT_ERR_BUSY,
-                         "its bytes differ from its newest version; it is recorded again");
+            err = refuse(engine, d, CKPT_ERR_BUSY,
+                         "it differs from its newest version and is recorded first; run: ckpt flush");
         }
     }
     return err;
@@ -259,18 +250,14 @@ static enum ckpt_err compare(struct ckpt_engine *engine, struct demotion *d)
 
 static enum ckpt_err make_stub(struct ckpt_engine *engine, struct demotion *d)
 {
-    struct ckpt_version newest;
-    enum ckpt_err err = ckpt_catalog_version(engine->store, d->row.dir, d->row.name, 0, &newest);
-    if (err != CKPT_OK) {
-        return err;
-    }
-    struct ckpt_stub stub = {
-        .recipe = d->row.recipe, .size = (uint64_t)d->st.st_size, .stored = newest.stored};
+    struct ckpt_stub stub = {.recipe = d->newest.recipe,
+                             .size = (uint64_t)d->st.st_size,
+                             .stored = d->newest.stored};
     d->stub_fd = ckpt_temporary(engine, d->stub_name);
     if (d->stub_fd < 0 || ckpt_host_ftruncate(d->stub_fd, d->st.st_size) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    err = ckpt_live_set_stub(d->stub_fd, &stub);
+    enum ckpt_err err = ckpt_live_set_stub(d->stub_fd, &stub);
     if (err == CKPT_OK) {
         err = ckpt_live_copy_metadata(d->fd, d->stub_fd);
     }
@@ -321,9 +308,9 @@ static enum ckpt_err swap_claimed(struct ckpt_engine *engine, struct demotion *d
     return err;
 }
 
-enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path)
+enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool asked)
 {
-    struct demotion d = {.path = path, .fd = -1, .stub_fd = -1};
+    struct demotion d = {.path = path, .asked = asked, .fd = -1, .stub_fd = -1};
     struct ckpt_stub stub;
     bool cold = false;
     struct ckpt_stamp unknown = {0};
@@ -351,11 +338,11 @@ enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path)
     if (err == CKPT_OK) {
         err = swap_claimed(engine, &d);
         if (err == CKPT_ERR_BUSY) {
-            err = refuse(engine, path, err, "it is open, or has just been changed");
+            err = refuse(engine, &d, err, "it is open, or has just been changed");
         }
     }
     if (err == CKPT_OK) {
-        ckpt_stamp_save(engine, d.row.dir, d.row.name, &unknown, 0);
+        ckpt_stamp_save(engine, d.newest.dir, d.newest.name, &unknown, 0);
     } else if (d.stub_fd >= 0) {
         (void)ckpt_host_unlinkat(ckpt_store_tmpfd(engine->store), d.stub_name, 0);
     }
@@ -401,7 +388,7 @@ enum ckpt_err ckpt_hot_enforce(struct ckpt_engine *engine, bool *worked)
         if (bytes == 0 || look(engine, &list.items[i], path) == 0) {
             continue;
         }
-        enum ckpt_err demoted = ckpt_hot_demote(engine, path);
+        enum ckpt_err demoted = ckpt_hot_demote(engine, path, false);
         if (demoted == CKPT_OK) {
             sum -= bytes;
             *worked = true;

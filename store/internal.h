@@ -30,4 +30,10 @@ struct ckpt_store {
     struct ckpt_pins *pins; /* pins_lock */
 };
 
+/* ckpt_txn_write for a change of the store: STOPPED when it has stopped. An I/O error stops it. */
+CKPT_MUST_USE enum ckpt_err ckpt_store_begin(struct ckpt_store *store, struct ckpt_txn **txn);
+
+/* ckpt_txn_commit. An I/O error stops the store. */
+CKPT_MUST_USE enum ckpt_err ckpt_store_commit(struct ckpt_store *store, struct ckpt_txn *txn);
+
 #endif

@@ -26,7 +26,8 @@ struct ckpt_refs {
     enum ckpt_kind kind;
 };
 
-/* One object on its way in. The caller owns RAW (until commit) and RECORD (ckpt_record_bound bytes). */
+/* One object on its way in. The caller owns RAW and RECORD (ckpt_record_bound bytes) and leaves both alone from
+   prepare to commit. */
 struct ckpt_draft {
     enum ckpt_kind kind;
     const void *raw;

@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CKPT_RECORD_HEADER = 64 };
+enum {
+    CKPT_RECORD_HEADER = 64,
+    CKPT_CHUNK_RAW_MAX = 16 << 20, /* no chunk of any format is longer; a recipe may be (32 bits) */
+};
 
 enum ckpt_kind { CKPT_KIND_CHUNK = 1, CKPT_KIND_RECIPE = 2 };
 
@@ -29,7 +32,8 @@ struct ckpt_record {
 /* Room that ckpt_record_encode needs for N raw bytes. */
 size_t ckpt_record_bound(size_t n);
 
-/* Encodes RAW as a whole record into OUT (ckpt_record_bound(n) bytes); *SIZE receives its length. */
+/* Encodes RAW as a whole record into OUT (ckpt_record_bound(n) bytes); *SIZE receives its length.
+   INVALID: no bytes, or too many for its kind. */
 CKPT_MUST_USE enum ckpt_err ckpt_record_encode(struct ckpt_codec *codec, uint64_t seed,
                                                enum ckpt_kind kind, const struct ckpt_id *id,
                                                uint8_t salt, const void *raw, size_t n, void *out,

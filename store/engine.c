@@ -1,0 +1,665 @@
+/*
+ * The engine's thread: what to do next, one bounded step after the other.
+ *
+ * In order of urgency: what somebody waits for (commands), closed files, stamps and directory rows to save, hot
+ * files over the limit, garbage, free pages. Nothing here holds a lock that a trainer needs for longer than a rename.
+ */
+#include "catalog_txn.h"
+#include "engine_parts.h"
+#include "garbage.h"
+#include "internal.h"
+#include "live.h"
+#include "object.h"
+#include <ckpt/host.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+enum {
+    RETRY_MS = 1000,        /* a file that is open, a full disk */
+    FAILED_RETRY_MS = 60000, /* a file that can't be read */
+    HOT_CHECK_MS = 2000,
+    PUNCH_STEP = 64 << 20,
+    AGING_COMMITS = 3, /* pages of the last transactions can't be punched yet (db.h) */
+};
+
+int64_t ckpt_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t ckpt_realtime_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void ckpt_engine_names_lock(struct ckpt_engine *engine)
+{
+    pthread_rwlock_rdlock(&engine->names);
+}
+
+void ckpt_engine_names_unlock(struct ckpt_engine *engine)
+{
+    pthread_rwlock_unlock(&engine->names);
+}
+
+/* ---- steps ---- */
+
+static void set_no_space(struct ckpt_engine *engine, bool no_space)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool news = engine->no_space != no_space;
+    engine->no_space = no_space;
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
+    engine->space_retry = no_space ? ckpt_now_ms() + RETRY_MS : 0;
+    if (news && no_space) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
+                     "%s: the host filesystem is full; closed files wait in pending/ and nothing is "
+                     "lost. Free some space there and it goes on by itself",
+                     ckpt_store_path(engine->store));
+    } else if (news) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_NOTICE, "%s: there is space again",
+                     ckpt_store_path(engine->store));
+    }
+}
+
+/* After an error with a job: when to try it again. */
+static void postpone(struct ckpt_engine *engine, struct ckpt_job *job, enum ckpt_err err)
+{
+    pthread_mutex_lock(&engine->lock);
+    job->running = false;
+    job->recorded = false;
+    job->writing = err == CKPT_ERR_BUSY;
+    bool first_failure = !job->failed;
+    job->failed = err != CKPT_ERR_BUSY && err != CKPT_ERR_CHANGED && err != CKPT_ERR_NOSPC;
+    job->not_before = ckpt_now_ms() + (job->failed ? FAILED_RETRY_MS : RETRY_MS);
+    if (err == CKPT_ERR_CHANGED) {
+        job->not_before = ckpt_now_ms() + engine->config.settle_ms;
+    }
+    bool tell = job->failed && first_failure;
+    char path[CKPT_PENDING_PATH];
+    ckpt_pending_path(job, path);
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
+    if (tell) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s/pending/%s could not be recorded: %s; it stays there and is tried again",
+                     ckpt_store_path(engine->store), path, ckpt_err_text(err));
+    }
+}
+
+/* Closed files, as many as can go now; they share transactions. */
+static bool step_ingest(struct ckpt_engine *engine)
+{
+    bool worked = false;
+    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->space_retry) {
+        return false;
+    }
+    enum ckpt_err err = CKPT_OK;
+    for (;;) {
+        int64_t wait = 0;
+        pthread_mutex_lock(&engine->lock);
+        bool leave = engine->stop || engine->commands != NULL;
+        struct ckpt_job *job = leave ? NULL : ckpt_pending_next(engine, &wait);
+        if (job != NULL) {
+            job->running = true;
+        }
+        pthread_mutex_unlock(&engine->lock);
+        if (job == NULL) {
+            break;
+        }
+        worked = true;
+        err = ckpt_dir_rows_save(engine);
+        if (err == CKPT_OK) {
+            err = ckpt_ingest_file(engine->ingest, job);
+        }
+        if (err != CKPT_OK) {
+            postpone(engine, job, err);
+        }
+        if (err == CKPT_ERR_NOSPC || err == CKPT_ERR_STOPPED) {
+            break;
+        }
+    }
+    enum ckpt_err committed = ckpt_ingest_commit(engine->ingest);
+    if (err == CKPT_OK || committed != CKPT_OK) {
+        err = committed;
+    }
+    if (err == CKPT_ERR_NOSPC || worked) {
+        set_no_space(engine, err == CKPT_ERR_NOSPC);
+    }
+    return worked && err != CKPT_ERR_NOSPC;
+}
+
+/* Stamps and directory rows, when no version takes them along. */
+static bool step_save(struct ckpt_engine *engine)
+{
+    struct ckpt_txn *txn = NULL;
+    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->space_retry) {
+        return false;
+    }
+    bool worked = false;
+    pthread_mutex_lock(&engine->lock);
+    bool rows = engine->dir_rows != NULL;
+    struct ckpt_saved_stamp *stamps = engine->stamps;
+    pthread_mutex_unlock(&engine->lock);
+    enum ckpt_err err = rows ? ckpt_dir_rows_save(engine) : CKPT_OK;
+    if (err == CKPT_OK && stamps != NULL) {
+        err = ckpt_txn_write(engine->store->db, &txn);
+    }
+    if (err == CKPT_OK && txn != NULL) {
+        /* New stamps may be put in front meanwhile, and values may change: written again then. */
+        pthread_mutex_lock(&engine->lock);
+        stamps = engine->stamps;
+        engine->stamps = NULL;
+        pthread_mutex_unlock(&engine->lock);
+        struct ckpt_saved_stamp *saved = NULL;
+        struct ckpt_saved_stamp *next = NULL;
+        LL_FOREACH_SAFE (stamps, saved, next) {
+            enum ckpt_err one = ckpt_catalog_set_stamp_in(txn, saved->dir, saved->name,
+                                                          &saved->stamp, saved->hot_bytes);
+            if (one != CKPT_OK && one != CKPT_ERR_NOT_FOUND && err == CKPT_OK) {
+                err = one;
+            }
+        }
+        if (err == CKPT_OK) {
+            err = ckpt_txn_commit(txn);
+        } else {
+            ckpt_txn_abort(txn);
+        }
+        /* Lost ones cost another reading, no more. */
+        LL_FOREACH_SAFE (stamps, saved, next) {
+            free(saved);
+        }
+        worked = true;
+    }
+    if (err == CKPT_ERR_IO) {
+        ckpt_store_stop(engine->store, "a commit of the database failed");
+    } else if (err == CKPT_ERR_NOSPC) {
+        set_no_space(engine, true);
+    }
+    return worked && err == CKPT_OK;
+}
+
+static bool step_hot(struct ckpt_engine *engine)
+{
+    int64_t now = ckpt_now_ms();
+    struct ckpt_space space;
+    pthread_mutex_lock(&engine->lock);
+    bool over = engine->hot_bytes > engine->config.hot_limit;
+    uint64_t hot = engine->hot_bytes;
+    bool news = engine->hot_check;
+    engine->hot_check = false;
+    pthread_mutex_unlock(&engine->lock);
+    if (now < engine->next_hot_check && !(news && over)) {
+        return false;
+    }
+    engine->next_hot_check = now + HOT_CHECK_MS;
+    if (!over && hot > 0 && ckpt_store_space(engine->store, &space) == CKPT_OK) {
+        over = space.host_free < engine->config.reserve;
+    }
+    bool worked = false;
+    if (over && !ckpt_store_stopped(engine->store)) {
+        (void)!ckpt_hot_enforce(engine, &worked);
+    }
+    return worked;
+}
+
+/* Pages that were freed by the last transactions become usable after a few more. */
+static enum ckpt_err age_free_pages(struct ckpt_engine *engine)
+{
+    enum ckpt_err err = CKPT_OK;
+    struct ckpt_counters nothing = {0};
+    for (int i = 0; err == CKPT_OK && i < AGING_COMMITS; i++) {
+        struct ckpt_txn *txn = NULL;
+        err = ckpt_txn_write(engine->store->db, &txn);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        err = ckpt_counters_add(txn, &nothing);
+        if (err == CKPT_OK) {
+            err = ckpt_txn_commit(txn);
+        } else {
+            ckpt_txn_abort(txn);
+        }
+    }
+    return err;
+}
+
+static bool step_sweep(struct ckpt_engine *engine)
+{
+    if (!engine->sweep || ckpt_store_stopped(engine->store)) {
+        return false;
+    }
+    enum ckpt_err err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &engine->sweep);
+    if (err != CKPT_OK) {
+        engine->sweep = false;
+        return false;
+    }
+    if (!engine->sweep) {
+        engine->punch = age_free_pages(engine) == CKPT_OK;
+    }
+    return true;
+}
+
+static bool step_punch(struct ckpt_engine *engine)
+{
+    uint64_t punched = 0;
+    if (!engine->punch || ckpt_store_stopped(engine->store)) {
+        return false;
+    }
+    if (ckpt_db_punch(engine->store->db, PUNCH_STEP, &punched, &engine->punch) != CKPT_OK) {
+        engine->punch = false;
+    }
+    return engine->punch;
+}
+
+/* ---- commands ---- */
+
+static enum ckpt_err submit(struct ckpt_engine *engine, struct ckpt_command *command)
+{
+    pthread_mutex_lock(&engine->lock);
+    LL_APPEND(engine->commands, command);
+    pthread_cond_signal(&engine->wake);
+    while (!command->done) {
+        pthread_cond_wait(&engine->quiet, &engine->lock);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return command->result;
+}
+
+static bool step_command(struct ckpt_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct ckpt_command *command = engine->commands;
+    pthread_mutex_unlock(&engine->lock);
+    if (command == NULL) {
+        return false;
+    }
+    enum ckpt_err result = command->run(engine, command);
+    pthread_mutex_lock(&engine->lock);
+    LL_DELETE(engine->commands, command);
+    command->result = result;
+    command->done = true;
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
+    return true;
+}
+
+struct survivors {
+    const struct ckpt_command *command;
+    struct ckpt_id needed;
+    bool protect; /* the live file is a stub with that recipe */
+    bool kept;    /* a version with that recipe stays */
+    size_t found; /* versions to forget that exist */
+};
+
+static bool is_listed(const struct ckpt_command *command, uint32_t number)
+{
+    for (size_t i = 0; i < command->count; i++) {
+        if (command->numbers[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool see_version(void *arg, const struct ckpt_version *version)
+{
+    struct survivors *s = arg;
+    if (is_listed(s->command, version->number)) {
+        s->found++;
+    } else if (s->protect && ckpt_id_equal(&version->recipe, &s->needed)) {
+        s->kept = true;
+    }
+    return true;
+}
+
+/* The recipe that the live file of this path consists of, when it is cold. */
+static enum ckpt_err find_needed(struct ckpt_engine *engine, const char *path, struct survivors *s)
+{
+    struct ckpt_stub stub;
+    int fd = ckpt_host_openat(ckpt_store_livefd(engine->store), path,
+                              O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno == ENOENT || errno == ENOTDIR ? CKPT_OK : ckpt_err_from_errno(errno);
+    }
+    enum ckpt_err err = CKPT_OK;
+    struct stat st;
+    if (ckpt_host_fstat(fd, &st) != 0) {
+        err = ckpt_err_from_errno(errno);
+    } else if (S_ISREG(st.st_mode)) {
+        err = ckpt_live_stub(fd, &stub, &s->protect);
+        s->needed = stub.recipe;
+    }
+    ckpt_host_close(fd);
+    return err;
+}
+
+static void give_back(struct ckpt_engine *engine)
+{
+    engine->sweep = true;
+    while (step_sweep(engine)) {
+    }
+    while (step_punch(engine)) {
+    }
+}
+
+static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command *command)
+{
+    struct survivors s = {.command = command};
+    uint64_t dir = CKPT_DIR_ROOT;
+    char name[NAME_MAX + 1];
+    enum ckpt_err err = ckpt_dir_rows_save(engine);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_resolve(engine->store, command->path, &dir, name);
+    }
+    if (err == CKPT_OK) {
+        err = find_needed(engine, command->path, &s);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_each_version(engine->store, dir, name, see_version, &s);
+    }
+    if (err == CKPT_OK && s.found < command->count) {
+        err = CKPT_ERR_NOT_FOUND;
+    }
+    if (err == CKPT_OK && s.protect && !s.kept) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s is cold: its bytes are only in a version you want to forget. Delete the file first, or "
+                     "open it for writing to make it hot",
+                     command->path);
+        err = CKPT_ERR_NEEDED;
+    }
+    for (size_t i = 0; err == CKPT_OK && i < command->count; i++) {
+        err = ckpt_catalog_drop(engine->store, dir, name, command->numbers[i]);
+    }
+    if (err == CKPT_OK) {
+        if (engine->config.hooks.versions_changed != NULL) {
+            engine->config.hooks.versions_changed(engine->config.hooks_arg, dir);
+        }
+        give_back(engine);
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_engine_forget(struct ckpt_engine *engine, const char *path,
+                                 const uint32_t *numbers, size_t n)
+{
+    struct ckpt_command command = {.run = run_forget, .path = path, .numbers = numbers, .count = n};
+    return submit(engine, &command);
+}
+
+static enum ckpt_err run_demote(struct ckpt_engine *engine, struct ckpt_command *command)
+{
+    enum ckpt_err err = ckpt_dir_rows_save(engine);
+    return err == CKPT_OK ? ckpt_hot_demote(engine, command->path, true) : err;
+}
+
+enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path)
+{
+    struct ckpt_command command = {.run = run_demote, .path = path};
+    return submit(engine, &command);
+}
+
+/* ---- flush and status ---- */
+
+/* With engine->lock: jobs up to SEQUENCE that are still to be taken, and those that can't be. */
+static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *writing,
+                       unsigned *failed)
+{
+    bool busy = engine->finishing > 0;
+    struct ckpt_job *job = NULL;
+    *writing = 0;
+    *failed = 0;
+    DL_FOREACH (engine->first, job) {
+        if (job->sequence > sequence) {
+            continue;
+        }
+        if (job->running || (!job->writing && !job->failed)) {
+            busy = true;
+        }
+        *writing += job->writing;
+        *failed += job->failed;
+    }
+    return busy;
+}
+
+enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open)
+{
+    enum ckpt_err err = CKPT_OK;
+    unsigned failed = 0;
+    uint64_t until = atomic_load(&engine->next_sequence);
+    pthread_mutex_lock(&engine->lock);
+    engine->hurry++;
+    struct ckpt_job *job = NULL;
+    DL_FOREACH (engine->first, job) {
+        /* What was put off is looked at once more. */
+        job->not_before = 0;
+        job->writing = job->failed = false;
+    }
+    pthread_cond_signal(&engine->wake);
+    while (busy_until(engine, until, still_open, &failed) && err == CKPT_OK) {
+        if (engine->no_space) {
+            err = CKPT_ERR_NOSPC;
+        } else if (ckpt_store_stopped(engine->store)) {
+            err = CKPT_ERR_STOPPED;
+        } else {
+            pthread_cond_wait(&engine->quiet, &engine->lock);
+        }
+    }
+    engine->hurry--;
+    pthread_mutex_unlock(&engine->lock);
+    return err != CKPT_OK ? err : failed > 0 ? CKPT_ERR_IO : CKPT_OK;
+}
+
+void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *out)
+{
+    struct ckpt_engine_status status = {.hot_limit = engine->config.hot_limit,
+                                        .stopped = ckpt_store_stopped(engine->store)};
+    bool counted = ckpt_hot_count(engine, &status.hot_bytes) == CKPT_OK;
+    pthread_mutex_lock(&engine->lock);
+    if (counted && engine->stamps == NULL) {
+        engine->hot_bytes = status.hot_bytes;
+    } else {
+        status.hot_bytes = engine->hot_bytes;
+    }
+    status.waiting_for_space = engine->no_space;
+    struct ckpt_job *job = NULL;
+    DL_FOREACH (engine->first, job) {
+        status.queued_files++;
+        status.queued_bytes += job->bytes;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    *out = status;
+}
+
+/* ---- the thread ---- */
+
+static bool step(struct ckpt_engine *engine)
+{
+    return step_command(engine) || step_ingest(engine) || step_save(engine) || step_hot(engine) ||
+           step_sweep(engine) || step_punch(engine);
+}
+
+/* With engine->lock: milliseconds until there may be something to do. */
+static int64_t idle_time(struct ckpt_engine *engine)
+{
+    int64_t wait = -1;
+    if (ckpt_pending_next(engine, &wait) != NULL) {
+        wait = engine->space_retry - ckpt_now_ms();
+    }
+    if (wait < 0 || wait > HOT_CHECK_MS) {
+        wait = HOT_CHECK_MS;
+    }
+    return wait < 1 ? 1 : wait;
+}
+
+static void *run(void *arg)
+{
+    struct ckpt_engine *engine = arg;
+    ckpt_thread_background();
+    pthread_mutex_lock(&engine->lock);
+    for (;;) {
+        if (engine->stop && engine->commands == NULL) {
+            break;
+        }
+        pthread_mutex_unlock(&engine->lock);
+        bool worked = step(engine);
+        pthread_mutex_lock(&engine->lock);
+        if (!worked && !engine->stop && engine->commands == NULL) {
+            int64_t ms = idle_time(engine);
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec += ms / 1000;
+            until.tv_nsec += ms % 1000 * 1000000;
+            if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+            }
+            pthread_cond_timedwait(&engine->wake, &engine->lock, &until);
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+    (void)step_save(engine);
+    return NULL;
+}
+
+/* Whatever was on its way to a name when the last process ended. */
+static enum ckpt_err empty_tmp(struct ckpt_engine *engine)
+{
+    int tmp = ckpt_store_tmpfd(engine->store);
+    int fd = ckpt_host_openat(tmp, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    DIR *stream = fdopendir(fd);
+    if (stream == NULL) {
+        ckpt_host_close(fd);
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = CKPT_OK;
+    struct dirent *entry;
+    while (err == CKPT_OK && (entry = readdir(stream)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            ckpt_host_unlinkat(tmp, entry->d_name, 0) != 0) {
+            err = ckpt_err_from_errno(errno);
+        }
+    }
+    closedir(stream);
+    return err;
+}
+
+static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_config *config,
+                            struct ckpt_engine **out)
+{
+    struct ckpt_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    engine->store = store;
+    engine->config = *config;
+    if (engine->config.threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        engine->config.threads = cores < 1 ? 1 : cores > 4 ? 4 : (unsigned)cores;
+    }
+    /* Finds what the last process left behind. */
+    engine->sweep = true;
+    pthread_rwlock_init(&engine->names, NULL);
+    pthread_mutex_init(&engine->capture, NULL);
+    pthread_mutex_init(&engine->rows, NULL);
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&engine->wake, &attr);
+    pthread_cond_init(&engine->quiet, NULL);
+    pthread_condattr_destroy(&attr);
+    *out = engine;
+    return CKPT_OK;
+}
+
+static void destroy(struct ckpt_engine *engine)
+{
+    struct ckpt_saved_stamp *saved = NULL;
+    struct ckpt_saved_stamp *next_saved = NULL;
+    struct ckpt_dir_row *row = NULL;
+    struct ckpt_dir_row *next_row = NULL;
+    ckpt_ingest_free(engine->ingest);
+    ckpt_pool_free(engine->pool);
+    ckpt_codec_free(engine->codec);
+    ckpt_pending_free_all(engine);
+    LL_FOREACH_SAFE (engine->stamps, saved, next_saved) {
+        free(saved);
+    }
+    LL_FOREACH_SAFE (engine->dir_rows, row, next_row) {
+        free(row);
+    }
+    pthread_cond_destroy(&engine->quiet);
+    pthread_cond_destroy(&engine->wake);
+    pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->rows);
+    pthread_mutex_destroy(&engine->capture);
+    pthread_rwlock_destroy(&engine->names);
+    free(engine);
+}
+
+enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engine_config *config,
+                                struct ckpt_engine **out)
+{
+    struct ckpt_engine *engine = NULL;
+    enum ckpt_err err = create(store, config, &engine);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    err = ckpt_codec_create(&engine->codec);
+    if (err == CKPT_OK) {
+        err = ckpt_pool_create(engine->config.threads, true, &engine->pool);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_ingest_create(engine, &engine->ingest);
+    }
+    if (err == CKPT_OK) {
+        err = empty_tmp(engine);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_pending_load(engine);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_reconcile(engine);
+    }
+    if (err == CKPT_OK) {
+        (void)!ckpt_hot_count(engine, &engine->hot_bytes);
+        err = pthread_create(&engine->thread, NULL, run, engine) == 0 ? CKPT_OK : CKPT_ERR_NOMEM;
+    }
+    if (err != CKPT_OK) {
+        destroy(engine);
+        return err;
+    }
+    *out = engine;
+    return CKPT_OK;
+}
+
+void ckpt_engine_stop(struct ckpt_engine *engine, bool drain)
+{
+    if (engine == NULL) {
+        return;
+    }
+    if (drain) {
+        unsigned still_open = 0;
+        (void)!ckpt_engine_flush(engine, &still_open);
+    }
+    pthread_mutex_lock(&engine->lock);
+    engine->stop = true;
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->lock);
+    pthread_join(engine->thread, NULL);
+    destroy(engine);
+}
