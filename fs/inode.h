@@ -23,6 +23,7 @@
 #include "fs.h"
 #include <ckpt/live.h>
 #include <stdint.h>
+#include <uthash.h>
 
 struct view_node;
 
@@ -31,25 +32,31 @@ enum open_kind { OPEN_NONE, OPEN_PASSTHROUGH, OPEN_CACHED };
 
 struct inode {
     /* Fixed from creation. */
-    dev_t dev;
-    ino_t ino;
+    struct {
+        dev_t dev;
+        ino_t ino;
+    } key;                  /* of the host inode */
     mode_t type;            /* S_IFMT bits */
     int fd;                 /* O_PATH; -1 for a view node */
     struct view_node *view; /* NULL for a file of live/ */
 
     uint64_t lookups; /* inode_table.lock */
 
-    pthread_mutex_t lock; /* regular files: guards what follows; held while opening and swapping */
+    /* Regular files. The lock is only ever held for a moment; whoever needs the inode to himself for longer
+       (open, truncate, a demotion) claims it. */
+    pthread_mutex_t lock;
+    pthread_cond_t unclaimed;
+    bool claimed;
+    bool replaced;
     unsigned handles;
     unsigned writers;
     enum open_kind kind;
     int32_t backing_id;
-    bool replaced;
-    atomic_bool cold;
-    struct ckpt_stub stub;      /* while cold */
     struct ckpt_reader *reader; /* opened by the first cold open, closed with the inode */
+    atomic_bool cold;
+    struct ckpt_stub stub; /* while cold */
 
-    void *chain[4]; /* hash links of inode.c */
+    UT_hash_handle hh; /* inode_table.lock */
 };
 
 CKPT_MUST_USE enum ckpt_err inode_table_create(struct ckptfs *fs, struct inode_table **table);
@@ -70,6 +77,10 @@ int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
 struct inode *inode_for_view(struct ckptfs *fs, struct view_node *view);
 
 void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups);
+
+/* Claims a regular file: waits for whoever has it. 0, or ESTALE when it has been replaced. */
+int inode_claim_wait(struct inode *inode);
+void inode_unclaim(struct inode *inode);
 
 /* stat of a live inode as users see it: stubs with their real size and their stored blocks, link counts without
    pending/. Returns 0 or an errno (ESTALE when replaced). */

@@ -1,7 +1,7 @@
 /*
  * Kernel passthrough (Linux >= 6.9): the kernel reads and writes the backing file itself; the daemon sees
- * only open and close. libfuse has an API for it from 3.17 on; on older ones the INIT reply and the OPEN
- * replies are written by hand (fs/DESIGN.md). Needs CAP_SYS_ADMIN. Without it everything goes through
+ * only open and close. libfuse has an API for it from 3.17 on; the INIT, OPEN and CREATE replies are written by
+ * hand instead (fs/DESIGN.md), which is the same with every version. Needs CAP_SYS_ADMIN. Without it everything goes through
  * the daemon, on the same paths.
  *
  * The kernel keeps one backing object per FUSE inode and refuses another while handles are open, and
@@ -16,9 +16,6 @@
 CKPT_MUST_USE enum ckpt_err passthrough_create(struct fuse_session *session, bool wanted,
                                                struct passthrough **passthrough);
 void passthrough_free(struct passthrough *passthrough);
-
-/* From the init handler: asks the kernel for it where libfuse can. */
-void passthrough_init(struct passthrough *passthrough, struct fuse_conn_info *conn);
 
 /* In use or not, and why: "yes", or "no: the kernel doesn't offer it". Static storage. */
 bool passthrough_active(struct passthrough *passthrough);

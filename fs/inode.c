@@ -1,0 +1,357 @@
+#include "inode.h"
+#include "view.h"
+#include <ckpt/host.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct inode_table {
+    struct inode *root;
+    pthread_mutex_t lock;
+    struct inode *live; /* hash by host inode; lock */
+    /* The host inode that the engine has claimed; one that is looked up only now is claimed from birth. */
+    bool claim_set; /* lock */
+    dev_t claim_dev;
+    ino_t claim_ino;
+};
+
+static struct inode *new_inode(int fd, const struct stat *st)
+{
+    struct inode *inode = calloc(1, sizeof *inode);
+    if (inode == NULL) {
+        return NULL;
+    }
+    inode->fd = fd;
+    inode->key.dev = st->st_dev;
+    inode->key.ino = st->st_ino;
+    inode->type = st->st_mode & S_IFMT;
+    inode->lookups = 1;
+    pthread_mutex_init(&inode->lock, NULL);
+    pthread_cond_init(&inode->unclaimed, NULL);
+    return inode;
+}
+
+static void free_inode(struct ckptfs *fs, struct inode *inode)
+{
+    ckpt_reader_close(inode->reader);
+    if (inode->view != NULL) {
+        view_node_free(fs, inode->view);
+    }
+    ckpt_host_close(inode->fd);
+    pthread_cond_destroy(&inode->unclaimed);
+    pthread_mutex_destroy(&inode->lock);
+    free(inode);
+}
+
+enum ckpt_err inode_table_create(struct ckptfs *fs, struct inode_table **table)
+{
+    struct stat st;
+    struct inode_table *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    pthread_mutex_init(&t->lock, NULL);
+    int fd = ckpt_host_openat(ckpt_store_livefd(fs->store), ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0 || ckpt_host_fstat(fd, &st) != 0 || (t->root = new_inode(fd, &st)) == NULL) {
+        enum ckpt_err err = fd < 0 ? ckpt_err_from_errno(errno) : CKPT_ERR_NOMEM;
+        ckpt_host_close(fd);
+        pthread_mutex_destroy(&t->lock);
+        free(t);
+        return err;
+    }
+    fs->live_dev = st.st_dev;
+    HASH_ADD(hh, t->live, key, sizeof t->root->key, t->root);
+    *table = t;
+    return CKPT_OK;
+}
+
+void inode_table_free(struct inode_table *table)
+{
+    if (table == NULL) {
+        return;
+    }
+    struct inode *inode = NULL;
+    struct inode *next = NULL;
+    HASH_ITER (hh, table->live, inode, next) {
+        HASH_DEL(table->live, inode);
+        free_inode(NULL, inode);
+    }
+    pthread_mutex_destroy(&table->lock);
+    free(table);
+}
+
+struct inode *inode_of(struct ckptfs *fs, fuse_ino_t node)
+{
+    return node == FUSE_ROOT_ID ? fs->inodes->root : (struct inode *)(uintptr_t)node;
+}
+
+fuse_ino_t inode_node(struct ckptfs *fs, const struct inode *inode)
+{
+    return inode == fs->inodes->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)inode;
+}
+
+static struct inode *find(struct inode_table *table, dev_t dev, ino_t ino)
+{
+    struct inode probe;
+    memset(&probe.key, 0, sizeof probe.key);
+    probe.key.dev = dev;
+    probe.key.ino = ino;
+    struct inode *inode = NULL;
+    HASH_FIND(hh, table->live, &probe.key, sizeof probe.key, inode);
+    return inode;
+}
+
+/* The inode with one more lookup, or NULL. */
+static struct inode *hold(struct ckptfs *fs, dev_t dev, ino_t ino)
+{
+    pthread_mutex_lock(&fs->inodes->lock);
+    struct inode *inode = find(fs->inodes, dev, ino);
+    if (inode != NULL) {
+        inode->lookups++;
+    }
+    pthread_mutex_unlock(&fs->inodes->lock);
+    return inode;
+}
+
+static int learn_stub(struct inode *inode)
+{
+    bool cold = false;
+    if (inode->type != S_IFREG) {
+        return 0;
+    }
+    enum ckpt_err err = ckpt_live_stub(inode->fd, &inode->stub, &cold);
+    if (err == CKPT_ERR_CORRUPT) {
+        /* Shown, so that it can be removed or restored, but never read: its recipe is none. */
+        memset(&inode->stub, 0, sizeof inode->stub);
+        cold = true;
+    } else if (err == CKPT_ERR_UNSUPPORTED) {
+        cold = false;
+    } else if (err != CKPT_OK) {
+        return ckpt_err_errno(err);
+    }
+    atomic_store(&inode->cold, cold);
+    return 0;
+}
+
+/* Finds or makes the inode of FD, which it owns from here. */
+static int adopt(struct ckptfs *fs, int fd, const struct stat *st, struct inode **out)
+{
+    struct inode_table *table = fs->inodes;
+    struct inode *inode = hold(fs, st->st_dev, st->st_ino);
+    if (inode != NULL) {
+        ckpt_host_close(fd);
+        *out = inode;
+        return 0;
+    }
+    struct inode *fresh = new_inode(fd, st);
+    if (fresh == NULL) {
+        ckpt_host_close(fd);
+        return ENOMEM;
+    }
+    int err = learn_stub(fresh);
+    if (err != 0) {
+        free_inode(fs, fresh);
+        return err;
+    }
+    pthread_mutex_lock(&table->lock);
+    inode = find(table, st->st_dev, st->st_ino);
+    if (inode == NULL) {
+        fresh->claimed = table->claim_set && table->claim_dev == st->st_dev &&
+                         table->claim_ino == st->st_ino;
+        HASH_ADD(hh, table->live, key, sizeof fresh->key, fresh);
+    } else {
+        inode->lookups++;
+    }
+    pthread_mutex_unlock(&table->lock);
+    if (inode != NULL) {
+        free_inode(fs, fresh);
+    }
+    *out = inode != NULL ? inode : fresh;
+    return 0;
+}
+
+int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
+                 struct fuse_entry_param *entry)
+{
+    struct stat st;
+    struct inode *inode = NULL;
+    int fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    if (ckpt_host_fstat(fd, &st) != 0) {
+        int err = errno;
+        ckpt_host_close(fd);
+        return err;
+    }
+    int err = adopt(fs, fd, &st, &inode);
+    if (err != 0) {
+        return err;
+    }
+    memset(entry, 0, sizeof *entry);
+    entry->ino = inode_node(fs, inode);
+    entry->attr_timeout = CKPTFS_TIMEOUT;
+    entry->entry_timeout = CKPTFS_TIMEOUT;
+    err = inode_stat(fs, inode, &entry->attr);
+    if (err != 0) {
+        inode_forget(fs, inode, 1);
+    }
+    return err;
+}
+
+struct inode *inode_for_view(struct ckptfs *fs, struct view_node *view)
+{
+    struct stat st = {0};
+    struct inode *inode = new_inode(-1, &st);
+    (void)fs;
+    if (inode != NULL) {
+        inode->view = view;
+        inode->type = view->kind == VIEW_VERSION ? S_IFREG
+                      : view->kind == VIEW_LINK  ? S_IFLNK
+                                                 : S_IFDIR;
+    }
+    return inode;
+}
+
+void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
+{
+    if (inode == fs->inodes->root) {
+        return;
+    }
+    pthread_mutex_lock(&fs->inodes->lock);
+    inode->lookups -= lookups;
+    bool last = inode->lookups == 0;
+    if (last && inode->view == NULL) {
+        HASH_DEL(fs->inodes->live, inode);
+    }
+    pthread_mutex_unlock(&fs->inodes->lock);
+    if (last) {
+        free_inode(fs, inode);
+    }
+}
+
+int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
+{
+    struct stat found;
+    if (ckpt_host_fstat(inode->fd, &found) != 0) {
+        return errno;
+    }
+    if (inode->type == S_IFREG) {
+        pthread_mutex_lock(&inode->lock);
+        bool replaced = inode->replaced;
+        if (atomic_load(&inode->cold)) {
+            found.st_blocks = (blkcnt_t)((inode->stub.stored + 511) / 512);
+        }
+        pthread_mutex_unlock(&inode->lock);
+        if (replaced) {
+            return ESTALE;
+        }
+        if (found.st_nlink > 0 && fs->engine != NULL &&
+            ckpt_engine_is_pending(fs->engine, found.st_dev, found.st_ino)) {
+            found.st_nlink--;
+        }
+    }
+    *st = found;
+    return 0;
+}
+
+/* ---- claims ---- */
+
+int inode_claim_wait(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->lock);
+    while (inode->claimed) {
+        pthread_cond_wait(&inode->unclaimed, &inode->lock);
+    }
+    bool replaced = inode->replaced;
+    inode->claimed = !replaced;
+    pthread_mutex_unlock(&inode->lock);
+    return replaced ? ESTALE : 0;
+}
+
+void inode_unclaim(struct inode *inode)
+{
+    pthread_mutex_lock(&inode->lock);
+    inode->claimed = false;
+    pthread_cond_broadcast(&inode->unclaimed);
+    pthread_mutex_unlock(&inode->lock);
+}
+
+bool inode_writing(void *arg, dev_t dev, ino_t ino)
+{
+    struct ckptfs *fs = arg;
+    struct inode *inode = hold(fs, dev, ino);
+    if (inode == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&inode->lock);
+    bool writing = inode->writers > 0;
+    pthread_mutex_unlock(&inode->lock);
+    inode_forget(fs, inode, 1);
+    return writing;
+}
+
+bool inode_claim(void *arg, dev_t dev, ino_t ino)
+{
+    struct ckptfs *fs = arg;
+    struct inode_table *table = fs->inodes;
+    bool claimed = true;
+    pthread_mutex_lock(&table->lock);
+    struct inode *inode = find(table, dev, ino);
+    if (inode != NULL) {
+        pthread_mutex_lock(&inode->lock);
+        claimed = !inode->claimed && inode->handles == 0;
+        if (claimed) {
+            inode->claimed = true;
+        }
+        pthread_mutex_unlock(&inode->lock);
+    }
+    if (claimed) {
+        table->claim_set = true;
+        table->claim_dev = dev;
+        table->claim_ino = ino;
+    }
+    pthread_mutex_unlock(&table->lock);
+    return claimed;
+}
+
+void inode_disclaim(void *arg, dev_t dev, ino_t ino, bool replaced)
+{
+    struct ckptfs *fs = arg;
+    pthread_mutex_lock(&fs->inodes->lock);
+    fs->inodes->claim_set = false;
+    struct inode *inode = find(fs->inodes, dev, ino);
+    if (inode != NULL) {
+        pthread_mutex_lock(&inode->lock);
+        inode->claimed = false;
+        inode->replaced = replaced;
+        pthread_cond_broadcast(&inode->unclaimed);
+        pthread_mutex_unlock(&inode->lock);
+    }
+    pthread_mutex_unlock(&fs->inodes->lock);
+}
+
+void inode_entry_changed(void *arg, const char *path)
+{
+    struct ckptfs *fs = arg;
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
+    struct stat st;
+    if (n >= sizeof parent) {
+        return;
+    }
+    memcpy(parent, path, n);
+    parent[n] = '\0';
+    if (ckpt_host_fstatat(ckpt_store_livefd(fs->store), n == 0 ? "." : parent, &st, 0) != 0) {
+        return;
+    }
+    struct inode *inode = hold(fs, st.st_dev, st.st_ino);
+    if (inode != NULL) {
+        (void)fuse_lowlevel_notify_inval_entry(fs->session, inode_node(fs, inode), name,
+                                               strlen(name));
+        inode_forget(fs, inode, 1);
+    }
+}
