@@ -1,0 +1,499 @@
+/*
+ * Regular files: a handle is a descriptor of the host file, opened with the caller's flags. With passthrough
+ * the kernel reads and writes the host file itself and only the rest comes here.
+ *
+ * Whatever opens a file for changing it first makes it changeable: a cold file becomes hot, a pending one is
+ * preserved (fs/DESIGN.md, "Changing a pending file").
+ */
+#include "inode.h"
+#include "log.h"
+#include "ops.h"
+#include "passthrough.h"
+#include "view.h"
+#include <ckpt/host.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct handle {
+    int fd; /* -1 for a view */
+    bool writable;
+};
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static bool wants_write(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+}
+
+/* ---- making a file changeable; the inode is claimed ---- */
+
+static int warm(struct ckptfs *fs, struct inode *inode, bool keep)
+{
+    enum ckpt_err err = ckpt_engine_promote(fs->engine, inode->fd, keep);
+    if (err == CKPT_OK) {
+        atomic_store(&inode->cold, false);
+    }
+    return ckpt_err_errno(err);
+}
+
+/* ESTALE: another inode has the name now, come again. EMPTIES: all the bytes are going to be thrown away. */
+static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
+{
+    struct stat st;
+    if (ckpt_store_stopped(fs->store)) {
+        return EROFS;
+    }
+    if (atomic_load(&inode->cold)) {
+        return warm(fs, inode, !empties);
+    }
+    if (!ckpt_engine_is_pending(fs->engine, inode->key.dev, inode->key.ino)) {
+        return 0;
+    }
+    int err = inode_stat(fs, inode, &st);
+    if (err != 0) {
+        return err;
+    }
+    pthread_mutex_lock(&inode->lock);
+    bool in_use = inode->handles > 0;
+    pthread_mutex_unlock(&inode->lock);
+    if (!empties || in_use || st.st_nlink != 1) {
+        return ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
+    }
+    enum ckpt_err swapped = ckpt_engine_swap_empty(fs->engine, inode->fd);
+    if (swapped != CKPT_OK) {
+        return ckpt_err_errno(swapped);
+    }
+    pthread_mutex_lock(&inode->lock);
+    inode->replaced = true;
+    pthread_mutex_unlock(&inode->lock);
+    return ESTALE;
+}
+
+/* A close, or what comes to the same: the file may have become a new version. */
+static int capture(struct ckptfs *fs, struct inode *inode)
+{
+    enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
+    if (err != CKPT_OK) {
+        char path[PATH_MAX] = "";
+        (void)!ckpt_live_path(fs->store, inode->fd, path);
+        log_write(fs->log, CKPT_ERROR,
+                 "%s was closed but could not be put aside for recording: %s; its bytes are in place, "
+                 "but overwriting it now would lose them",
+                 path, ckpt_err_text(err));
+    }
+    return ckpt_err_errno(err);
+}
+
+/* ---- open ---- */
+
+/* The host file by its descriptor: no name, no race. */
+static int open_host(const struct inode *inode, int flags)
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", inode->fd);
+    /* Offsets come with each request; direct I/O is the kernel's affair. */
+    flags &= ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_DIRECT);
+    return ckpt_host_openat(AT_FDCWD, link, flags | O_CLOEXEC, 0);
+}
+
+static int open_reader(struct ckptfs *fs, struct inode *inode)
+{
+    char path[PATH_MAX] = "";
+    struct ckpt_reader *reader = NULL;
+    if (inode->reader != NULL) {
+        return 0;
+    }
+    (void)!ckpt_live_path(fs->store, inode->fd, path);
+    enum ckpt_err err = ckpt_reader_open(fs->cache, &inode->stub.recipe, path, &reader);
+    if (err != CKPT_OK) {
+        return err == CKPT_ERR_NOT_FOUND ? EIO : ckpt_err_errno(err);
+    }
+    inode->reader = reader;
+    return 0;
+}
+
+/* Registers one more handle and decides its kind: that of the handles there are, else the best there is. */
+static void count_handle(struct ckptfs *fs, struct inode *inode, const struct handle *handle)
+{
+    pthread_mutex_lock(&inode->lock);
+    if (inode->handles == 0) {
+        inode->kind = OPEN_CACHED;
+        inode->backing_id =
+            atomic_load(&inode->cold) ? 0 : passthrough_register(fs->passthrough, handle->fd);
+        if (inode->backing_id > 0) {
+            inode->kind = OPEN_PASSTHROUGH;
+        }
+    }
+    inode->handles++;
+    inode->writers += handle->writable;
+    pthread_mutex_unlock(&inode->lock);
+}
+
+static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *handle)
+{
+    pthread_mutex_lock(&inode->lock);
+    inode->handles--;
+    inode->writers -= handle->writable;
+    if (inode->handles == 0) {
+        if (inode->backing_id > 0) {
+            passthrough_unregister(fs->passthrough, inode->backing_id);
+        }
+        inode->backing_id = 0;
+        inode->kind = OPEN_NONE;
+    }
+    pthread_mutex_unlock(&inode->lock);
+    ckpt_host_close(handle->fd);
+    free(handle);
+}
+
+/* An inode without a name that nobody has open is one whose name went elsewhere between lookup and open. */
+static bool lost_name(struct ckptfs *fs, struct inode *inode, int fd)
+{
+    struct stat st;
+    if (ckpt_host_fstat(fd, &st) != 0) {
+        return false;
+    }
+    nlink_t names = st.st_nlink;
+    if (names > 0 && ckpt_engine_is_pending(fs->engine, st.st_dev, st.st_ino)) {
+        names--;
+    }
+    pthread_mutex_lock(&inode->lock);
+    bool in_use = inode->handles > 0;
+    pthread_mutex_unlock(&inode->lock);
+    return names == 0 && !in_use;
+}
+
+/* With the inode claimed. 0 and FI->fh, or an errno. */
+static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+{
+    bool writable = wants_write(fi->flags);
+    int err = 0;
+    if (writable) {
+        err = make_changeable(fs, inode, (fi->flags & O_TRUNC) != 0);
+    }
+    if (err == 0 && atomic_load(&inode->cold)) {
+        err = open_reader(fs, inode);
+    }
+    if (err != 0) {
+        return err;
+    }
+    struct handle *handle = calloc(1, sizeof *handle);
+    if (handle == NULL) {
+        return ENOMEM;
+    }
+    handle->writable = writable;
+    handle->fd = open_host(inode, fi->flags);
+    if (handle->fd < 0) {
+        err = errno;
+    } else if (lost_name(fs, inode, handle->fd)) {
+        err = ESTALE;
+    }
+    if (err != 0) {
+        ckpt_host_close(handle->fd);
+        free(handle);
+        return err;
+    }
+    count_handle(fs, inode, handle);
+    fi->fh = (uint64_t)(uintptr_t)handle;
+    /* Cached pages stay good where every change goes through this cache, or where there are no changes. */
+    fi->keep_cache = atomic_load(&inode->cold) || !passthrough_active(fs->passthrough);
+    return 0;
+}
+
+static int open_live(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+{
+    int err = inode_claim_wait(inode);
+    if (err != 0) {
+        return err;
+    }
+    err = open_claimed(fs, inode, fi);
+    inode_unclaim(inode);
+    return err;
+}
+
+static int open_view(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+{
+    struct handle *handle = calloc(1, sizeof *handle);
+    if (handle == NULL) {
+        return ENOMEM;
+    }
+    handle->fd = -1;
+    int err = view_open(fs, inode, fi);
+    if (err != 0) {
+        free(handle);
+        return err;
+    }
+    fi->fh = (uint64_t)(uintptr_t)handle;
+    fi->keep_cache = 1;
+    return 0;
+}
+
+static void forget_handle(struct ckptfs *fs, struct inode *inode, struct handle *handle)
+{
+    if (inode->view != NULL) {
+        view_release(fs, inode);
+        free(handle);
+    } else {
+        drop_handle(fs, inode, handle);
+    }
+}
+
+void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    int err = inode->view != NULL ? open_view(fs, inode, fi) : open_live(fs, inode, fi);
+    if (err != 0) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    /* The kind is settled while there is a handle, and there is one now. */
+    int sent = inode->view == NULL && inode->kind == OPEN_PASSTHROUGH
+                   ? passthrough_reply_open(req, fi, inode->backing_id)
+                   : fuse_reply_open(req, fi);
+    if (sent != 0) {
+        forget_handle(fs, inode, handle_of(fi)); /* the opener was interrupted */
+    }
+}
+
+/* ---- create ---- */
+
+/* A new file, or EEXIST. */
+static int create_new(fuse_req_t req, struct inode *parent, const char *name, mode_t mode)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    int err = 0;
+    ckpt_engine_names_lock(fs->engine);
+    int fd = ckpt_host_openat(parent->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                              create_mode(req, parent, mode));
+    if (fd < 0) {
+        err = errno;
+    } else {
+        err = create_owner(req, parent, fd, mode);
+        if (err != 0) {
+            (void)ckpt_host_unlinkat(parent->fd, name, 0);
+        }
+    }
+    ckpt_engine_names_unlock(fs->engine);
+    ckpt_host_close(fd);
+    return err;
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode,
+               struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    struct fuse_entry_param entry;
+    int err = parent->view != NULL               ? EROFS
+              : ckpt_store_stopped(fs->store)    ? EROFS
+                                                 : create_new(req, parent, name, mode);
+    if (err == EEXIST && (fi->flags & O_EXCL) == 0) {
+        err = 0; /* somebody else was faster: open theirs */
+    }
+    if (err == 0) {
+        err = inode_lookup(fs, parent, name, &entry);
+    }
+    if (err != 0) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    struct inode *inode = inode_of(fs, entry.ino);
+    err = inode->type == S_IFREG ? open_live(fs, inode, fi) : EEXIST;
+    if (err != 0) {
+        inode_forget(fs, inode, 1);
+        fuse_reply_err(req, err);
+        return;
+    }
+    int sent = inode->kind == OPEN_PASSTHROUGH
+                   ? passthrough_reply_create(req, &entry, fi, inode->backing_id)
+                   : fuse_reply_create(req, &entry, fi);
+    if (sent != 0) {
+        drop_handle(fs, inode, handle_of(fi));
+        inode_forget(fs, inode, 1);
+    }
+}
+
+/* ---- bytes ---- */
+
+static int read_bytes(struct inode *inode, const struct handle *handle, char *buf, size_t size,
+                      off_t offset, size_t *got)
+{
+    struct ckpt_reader *reader = inode->view != NULL          ? inode->view->reader
+                                 : atomic_load(&inode->cold) ? inode->reader
+                                                              : NULL;
+    if (reader != NULL) {
+        enum ckpt_err err = ckpt_reader_pread(reader, buf, size, (uint64_t)offset, got);
+        return ckpt_err_errno(err);
+    }
+    ssize_t n = ckpt_host_read_all(handle->fd, buf, size, offset);
+    if (n < 0) {
+        return errno;
+    }
+    *got = (size_t)n;
+    return 0;
+}
+
+void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct inode *inode = inode_of(ckptfs_of(req), node);
+    size_t got = 0;
+    char *buf = malloc(size);
+    int err = buf == NULL ? ENOMEM : read_bytes(inode, handle_of(fi), buf, size, offset, &got);
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        fuse_reply_buf(req, buf, got);
+    }
+    free(buf);
+}
+
+void op_write_buf(fuse_req_t req, fuse_ino_t node, struct fuse_bufvec *in, off_t offset,
+                  struct fuse_file_info *fi)
+{
+    struct handle *handle = handle_of(fi);
+    (void)node;
+    /* Requests are read into memory (no splice), so the data is one buffer. */
+    if (in->count != 1 || (in->buf[0].flags & FUSE_BUF_IS_FD) != 0) {
+        fuse_reply_err(req, EIO);
+        return;
+    }
+    ssize_t n = ckpt_host_pwrite(handle->fd, (const char *)in->buf[0].mem + in->off,
+                                 in->buf[0].size - in->off, offset);
+    if (n < 0) {
+        fuse_reply_err(req, errno);
+    } else {
+        fuse_reply_write(req, (size_t)n);
+    }
+}
+
+void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    bool written = inode->view == NULL && handle_of(fi)->writable;
+    fuse_reply_err(req, written ? capture(fs, inode) : 0);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    struct handle *handle = handle_of(fi);
+    bool written = inode->view == NULL && handle->writable;
+    forget_handle(fs, inode, handle);
+    if (written) {
+        /* What came after the last flush; and what waits for nobody to have it open can go on. */
+        (void)capture(fs, inode);
+    }
+    fuse_reply_err(req, 0);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct handle *handle = handle_of(fi);
+    (void)node;
+    if (handle->fd < 0) {
+        fuse_reply_err(req, 0);
+        return;
+    }
+    int err = 0;
+    if ((datasync ? ckpt_host_fdatasync(handle->fd) : ckpt_host_fsync(handle->fd)) != 0) {
+        err = errno;
+        if (err == EIO) {
+            /* The kernel has dropped what it could not write: nobody can tell what is on the disk. */
+            ckpt_store_stop(fs->store, "the host failed to sync a file");
+        }
+    }
+    fuse_reply_err(req, err);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct fuse_file_info *fi)
+{
+    struct inode *inode = inode_of(ckptfs_of(req), node);
+    struct ckpt_reader *reader = inode->view != NULL          ? inode->view->reader
+                                 : atomic_load(&inode->cold) ? inode->reader
+                                                              : NULL;
+    off_t at = reader != NULL ? ckpt_reader_seek(reader, offset, whence)
+                              : lseek(handle_of(fi)->fd, offset, whence);
+    if (at < 0) {
+        fuse_reply_err(req, errno);
+    } else {
+        fuse_reply_lseek(req, at);
+    }
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
+                  struct fuse_file_info *fi)
+{
+    (void)node;
+    int failed = ckpt_host_fallocate(handle_of(fi)->fd, mode, offset, length);
+    fuse_reply_err(req, failed != 0 ? errno : 0);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset, struct fuse_file_info *in_fi,
+                        fuse_ino_t out, off_t out_offset, struct fuse_file_info *out_fi, size_t n,
+                        int flags)
+{
+    struct inode *from = inode_of(ckptfs_of(req), in);
+    (void)out;
+    (void)flags;
+    if (from->view != NULL || atomic_load(&from->cold)) {
+        fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies by reading and writing */
+        return;
+    }
+    ssize_t copied = ckpt_host_copy_file_range(handle_of(in_fi)->fd, &in_offset,
+                                               handle_of(out_fi)->fd, &out_offset, n);
+    if (copied < 0) {
+        fuse_reply_err(req, errno);
+    } else {
+        fuse_reply_write(req, (size_t)copied);
+    }
+}
+
+/* ---- truncate ---- */
+
+static int truncate_claimed(struct ckptfs *fs, struct inode *inode, off_t size)
+{
+    int err = make_changeable(fs, inode, size == 0);
+    if (err != 0) {
+        return err;
+    }
+    int fd = open_host(inode, O_WRONLY);
+    if (fd < 0) {
+        return errno;
+    }
+    if (lost_name(fs, inode, fd)) {
+        err = ESTALE;
+    } else if (ckpt_host_ftruncate(fd, size) != 0) {
+        err = errno;
+    }
+    ckpt_host_close(fd);
+    return err;
+}
+
+int file_truncate(struct ckptfs *fs, struct inode *inode, off_t size, struct fuse_file_info *fi)
+{
+    if (inode->view != NULL) {
+        return EROFS;
+    }
+    if (fi != NULL) {
+        return ckpt_host_ftruncate(handle_of(fi)->fd, size) != 0 ? errno : 0;
+    }
+    int err = inode_claim_wait(inode);
+    if (err != 0) {
+        return err;
+    }
+    err = truncate_claimed(fs, inode, size);
+    inode_unclaim(inode);
+    /* Without a handle there will be no close. */
+    return err != 0 ? err : capture(fs, inode);
+}
