@@ -50,4 +50,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_recipe_load(struct ckpt_store *store, struct ck
                                              struct ckpt_txn *txn, const struct ckpt_id *id,
                                              struct ckpt_recipe *recipe);
 
+/* Tells that the file LABEL can't be read at EXTENT, and why. */
+void ckpt_report_chunk(struct ckpt_store *store, const char *label,
+                       const struct ckpt_extent *extent, enum ckpt_err err);
+
 #endif
