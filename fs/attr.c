@@ -1,0 +1,238 @@
+/*
+ * Attributes: stat, mode, owner, times, extended attributes, space.
+ */
+#include "inode.h"
+#include "ops.h"
+#include "view.h"
+#include <ckpt/host.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int stat_any(struct ckptfs *fs, struct inode *inode, struct stat *st)
+{
+    return inode->view != NULL ? view_stat(fs, inode, st) : inode_stat(fs, inode, st);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    struct stat st;
+    (void)fi;
+    int err = stat_any(fs, inode, &st);
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        fuse_reply_attr(req, &st, inode->view != NULL ? 0 : CKPTFS_TIMEOUT);
+    }
+}
+
+static int set_owner(struct inode *inode, const struct stat *attr, int to_set)
+{
+    uid_t uid = (to_set & FUSE_SET_ATTR_UID) != 0 ? attr->st_uid : (uid_t)-1;
+    gid_t gid = (to_set & FUSE_SET_ATTR_GID) != 0 ? attr->st_gid : (gid_t)-1;
+    return ckpt_host_fchown(inode->fd, uid, gid) != 0 ? errno : 0;
+}
+
+static int set_times(struct inode *inode, const struct stat *attr, int to_set)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+    if ((to_set & FUSE_SET_ATTR_ATIME_NOW) != 0) {
+        times[0].tv_nsec = UTIME_NOW;
+    } else if ((to_set & FUSE_SET_ATTR_ATIME) != 0) {
+        times[0] = attr->st_atim;
+    }
+    if ((to_set & FUSE_SET_ATTR_MTIME_NOW) != 0) {
+        times[1].tv_nsec = UTIME_NOW;
+    } else if ((to_set & FUSE_SET_ATTR_MTIME) != 0) {
+        times[1] = attr->st_mtim;
+    }
+    return ckpt_host_futimens(inode->fd, times) != 0 ? errno : 0;
+}
+
+static int set_all(struct ckptfs *fs, struct inode *inode, const struct stat *attr, int to_set,
+                   struct fuse_file_info *fi)
+{
+    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
+                      FUSE_SET_ATTR_MTIME_NOW;
+    struct stat st;
+    /* Tells an inode that has lost its name. */
+    int err = inode_stat(fs, inode, &st);
+    if (err == 0 && (to_set & FUSE_SET_ATTR_MODE) != 0) {
+        err = ckpt_host_fchmod(inode->fd, attr->st_mode & 07777) != 0 ? errno : 0;
+    }
+    if (err == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0) {
+        err = set_owner(inode, attr, to_set);
+    }
+    if (err == 0 && (to_set & FUSE_SET_ATTR_SIZE) != 0) {
+        err = file_truncate(fs, inode, attr->st_size, fi);
+    }
+    if (err == 0 && (to_set & times) != 0) {
+        err = set_times(inode, attr, to_set);
+    }
+    return err;
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
+                struct fuse_file_info *fi)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    struct stat st;
+    int err = inode->view != NULL ? EROFS : set_all(fs, inode, attr, to_set, fi);
+    if (err == 0) {
+        err = inode_stat(fs, inode, &st);
+    }
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        fuse_reply_attr(req, &st, CKPTFS_TIMEOUT);
+    }
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t node)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    char target[PATH_MAX + 1];
+    int err = 0;
+    if (inode->view != NULL) {
+        err = view_readlink(fs, inode, target, sizeof target);
+    } else {
+        ssize_t n = readlinkat(inode->fd, "", target, sizeof target - 1);
+        err = n < 0 ? errno : 0;
+        target[n < 0 ? 0 : n] = '\0';
+    }
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        fuse_reply_readlink(req, target);
+    }
+}
+
+/* ---- extended attributes ---- */
+
+static bool is_own(const char *name)
+{
+    return strncmp(name, CKPT_XATTR_PREFIX, strlen(CKPT_XATTR_PREFIX)) == 0;
+}
+
+/* Links have none that a user may touch; the host refuses to look through their descriptor. */
+static int may_have(struct ckptfs *fs, struct inode *inode)
+{
+    struct stat st;
+    if (inode->view != NULL || inode->type == S_IFLNK) {
+        return ENODATA;
+    }
+    return inode_stat(fs, inode, &st);
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
+                 int flags)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    int err = inode->view != NULL ? EROFS : may_have(fs, inode);
+    if (err == ENODATA || is_own(name)) {
+        err = EPERM;
+    }
+    if (err == 0 && ckpt_host_fsetxattr(inode->fd, name, value, size, flags) != 0) {
+        err = errno;
+    }
+    fuse_reply_err(req, err);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    int err = inode->view != NULL ? EROFS : may_have(fs, inode);
+    if (err == 0 && is_own(name)) {
+        err = EPERM;
+    }
+    if (err == 0 && ckpt_host_fremovexattr(inode->fd, name) != 0) {
+        err = errno;
+    }
+    fuse_reply_err(req, err);
+}
+
+/* SIZE 0 asks for the length. */
+static void reply_value(fuse_req_t req, const char *value, ssize_t n, size_t size)
+{
+    if (n < 0) {
+        fuse_reply_err(req, errno);
+    } else if (size == 0) {
+        fuse_reply_xattr(req, (size_t)n);
+    } else if ((size_t)n > size) {
+        fuse_reply_err(req, ERANGE);
+    } else {
+        fuse_reply_buf(req, value, (size_t)n);
+    }
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    int err = is_own(name) ? ENODATA : may_have(fs, inode);
+    char *value = err == 0 ? malloc(size > 0 ? size : 1) : NULL;
+    if (err == 0 && value == NULL) {
+        err = ENOMEM;
+    }
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        reply_value(req, value, ckpt_host_fgetxattr(inode->fd, name, value, size), size);
+    }
+    free(value);
+}
+
+/* Takes the store's own names out of a list of N bytes; returns what is left. */
+static ssize_t without_own(char *list, ssize_t n)
+{
+    ssize_t kept = 0;
+    for (ssize_t at = 0; at < n;) {
+        ssize_t length = (ssize_t)strlen(list + at) + 1;
+        if (!is_own(list + at)) {
+            memmove(list + kept, list + at, (size_t)length);
+            kept += length;
+        }
+        at += length;
+    }
+    return kept;
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
+{
+    enum { MAX_LIST = 65536 };
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    int err = may_have(fs, inode);
+    char *list = malloc(MAX_LIST);
+    if (list == NULL) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    if (err == ENODATA) {
+        reply_value(req, list, 0, size);
+    } else if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        ssize_t n = ckpt_host_flistxattr(inode->fd, list, MAX_LIST);
+        reply_value(req, list, n < 0 ? n : without_own(list, n), size);
+    }
+    free(list);
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t node)
+{
+    struct statvfs st;
+    (void)node;
+    if (ckpt_host_fstatvfs(ckpt_store_livefd(ckptfs_of(req)->store), &st) != 0) {
+        fuse_reply_err(req, errno);
+    } else {
+        fuse_reply_statfs(req, &st);
+    }
+}

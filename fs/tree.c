@@ -1,0 +1,334 @@
+/*
+ * Names: lookup, and making, linking, removing and renaming entries.
+ *
+ * Every change of a name stands between ckpt_engine_names_lock and _unlock. No inode is locked and nothing waits
+ * for the engine's thread in between.
+ */
+#include "inode.h"
+#include "log.h"
+#include "ops.h"
+#include "view.h"
+#include <ckpt/host.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <linux/fs.h>
+#include <unistd.h>
+
+/* ---- owners ---- */
+
+mode_t create_mode(fuse_req_t req, struct inode *parent, mode_t mode)
+{
+    char none;
+    /* A default ACL takes the place of the umask; the host applies it. */
+    if (ckpt_host_fgetxattr(parent->fd, "system.posix_acl_default", &none, 0) > 0) {
+        return mode;
+    }
+    return mode & ~fuse_req_ctx(req)->umask;
+}
+
+int create_owner(fuse_req_t req, struct inode *parent, int fd, mode_t mode)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct stat st;
+    struct stat parent_st;
+    (void)mode;
+    if (ckpt_host_fstat(fd, &st) != 0 || ckpt_host_fstat(parent->fd, &parent_st) != 0) {
+        return errno;
+    }
+    /* In a set-gid directory the host has given the entry the directory's group. */
+    gid_t gid = (parent_st.st_mode & S_ISGID) != 0 ? st.st_gid : ctx->gid;
+    if (st.st_uid == ctx->uid && st.st_gid == gid) {
+        return 0;
+    }
+    if (ckpt_host_fchown(fd, ctx->uid, gid) != 0) {
+        return errno;
+    }
+    /* chown takes set-id bits away. */
+    if (!S_ISLNK(st.st_mode) && (st.st_mode & (S_ISUID | S_ISGID)) != 0 &&
+        ckpt_host_fchmod(fd, st.st_mode & 07777) != 0) {
+        return errno;
+    }
+    return 0;
+}
+
+/* ---- lookup ---- */
+
+static int lookup(struct ckptfs *fs, struct inode *parent, const char *name,
+                  struct fuse_entry_param *entry)
+{
+    if (parent->view != NULL) {
+        return view_lookup(fs, parent, name, entry);
+    }
+    int err = inode_lookup(fs, parent, name, entry);
+    return err == ENOENT ? view_lookup(fs, parent, name, entry) : err;
+}
+
+static void reply_entry(fuse_req_t req, int err, const struct fuse_entry_param *entry)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else if (fuse_reply_entry(req, entry) != 0) {
+        inode_forget(fs, inode_of(fs, entry->ino), 1);
+    }
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct fuse_entry_param entry;
+    int err = lookup(fs, inode_of(fs, parent), name, &entry);
+    reply_entry(req, err, &entry);
+}
+
+void op_forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    inode_forget(fs, inode_of(fs, node), lookups);
+    fuse_reply_none(req);
+}
+
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    for (size_t i = 0; i < count; i++) {
+        inode_forget(fs, inode_of(fs, forgets[i].ino), forgets[i].nlookup);
+    }
+    fuse_reply_none(req);
+}
+
+/* ---- making entries ---- */
+
+/* An entry has just been made by MADE == 0 (else errno is set): owner, lookup, reply. */
+static void finish_make(fuse_req_t req, struct inode *parent, const char *name, int made, mode_t mode,
+                        bool directory)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct fuse_entry_param entry;
+    int err = made == 0 ? 0 : errno;
+    if (err == 0) {
+        int fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        err = fd < 0 ? errno : create_owner(req, parent, fd, mode);
+        ckpt_host_close(fd);
+        if (err != 0) {
+            (void)ckpt_host_unlinkat(parent->fd, name, directory ? AT_REMOVEDIR : 0);
+        }
+    }
+    ckpt_engine_names_unlock(fs->engine);
+    if (err == 0) {
+        err = inode_lookup(fs, parent, name, &entry);
+    }
+    reply_entry(req, err, &entry);
+}
+
+/* Nothing can be made in views. True when the reply has been sent. */
+static bool refuse(fuse_req_t req, const struct inode *parent)
+{
+    if (parent->view != NULL) {
+        fuse_reply_err(req, EROFS);
+        return true;
+    }
+    return false;
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode, dev_t rdev)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    if (refuse(req, parent)) {
+        return;
+    }
+    ckpt_engine_names_lock(fs->engine);
+    int made = ckpt_host_mknodat(parent->fd, name, create_mode(req, parent, mode), rdev);
+    finish_make(req, parent, name, made, mode, false);
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    if (refuse(req, parent)) {
+        return;
+    }
+    ckpt_engine_names_lock(fs->engine);
+    int made = ckpt_host_mkdirat(parent->fd, name, create_mode(req, parent, mode));
+    finish_make(req, parent, name, made, mode, true);
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_node, const char *name)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    if (refuse(req, parent)) {
+        return;
+    }
+    ckpt_engine_names_lock(fs->engine);
+    int made = ckpt_host_symlinkat(target, parent->fd, name);
+    finish_make(req, parent, name, made, 0777, false);
+}
+
+void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char *new_name)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *inode = inode_of(fs, node);
+    struct inode *parent = inode_of(fs, new_parent);
+    struct fuse_entry_param entry;
+    char source[64];
+    struct stat st;
+    if (inode->view != NULL) {
+        fuse_reply_err(req, EXDEV);
+        return;
+    }
+    if (refuse(req, parent)) {
+        return;
+    }
+    int err = inode_stat(fs, inode, &st);
+    if (err == 0 && inode->type == S_IFREG) {
+        err = ckpt_err_errno(ckpt_engine_name_stub(fs->engine, inode->fd, parent->fd, new_name));
+    }
+    if (err == 0) {
+        snprintf(source, sizeof source, "/proc/self/fd/%d", inode->fd);
+        ckpt_engine_names_lock(fs->engine);
+        if (ckpt_host_linkat(AT_FDCWD, source, parent->fd, new_name, AT_SYMLINK_FOLLOW) != 0) {
+            err = errno;
+        }
+        ckpt_engine_names_unlock(fs->engine);
+    }
+    if (err == 0) {
+        err = inode_lookup(fs, parent, new_name, &entry);
+    }
+    reply_entry(req, err, &entry);
+}
+
+/* ---- removing entries ---- */
+
+static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *name, int flags)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    int err = 0;
+    if (parent->view != NULL) {
+        fuse_reply_err(req, view_remove(fs, parent, name));
+        return;
+    }
+    ckpt_engine_names_lock(fs->engine);
+    if (ckpt_host_unlinkat(parent->fd, name, flags) != 0) {
+        err = errno;
+    }
+    ckpt_engine_names_unlock(fs->engine);
+    if (err == ENOENT) {
+        err = view_remove(fs, parent, name);
+    }
+    fuse_reply_err(req, err);
+}
+
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    remove_entry(req, parent, name, 0);
+}
+
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    remove_entry(req, parent, name, AT_REMOVEDIR);
+}
+
+/* ---- rename ---- */
+
+/* One entry that is being moved: a descriptor that follows it. */
+struct moved {
+    int fd;
+    mode_t type;
+};
+
+static int open_moved(struct inode *parent, const char *name, struct moved *moved)
+{
+    struct stat st;
+    moved->fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (moved->fd < 0 || ckpt_host_fstat(moved->fd, &st) != 0) {
+        return errno;
+    }
+    moved->type = st.st_mode & S_IFMT;
+    return 0;
+}
+
+static int name_stub(struct ckptfs *fs, const struct moved *moved, struct inode *parent,
+                     const char *name)
+{
+    if (moved->type != S_IFREG) {
+        return 0;
+    }
+    return ckpt_err_errno(ckpt_engine_name_stub(fs->engine, moved->fd, parent->fd, name));
+}
+
+/* The rename has happened, whatever becomes of this. */
+static void record_move(struct ckptfs *fs, const struct moved *moved, const char *name)
+{
+    enum ckpt_err err = CKPT_OK;
+    if (moved->type == S_IFREG) {
+        err = ckpt_engine_capture(fs->engine, moved->fd);
+    } else if (moved->type == S_IFDIR) {
+        err = ckpt_engine_dir_moved(fs->engine, moved->fd);
+    }
+    if (err != CKPT_OK) {
+        log_write(fs->log, CKPT_WARNING, "%s was renamed but could not be recorded: %s; the next start tries again",
+                  name, ckpt_err_text(err));
+    }
+}
+
+static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name, struct inode *to,
+                        const char *new_name, unsigned flags)
+{
+    struct moved moved = {.fd = -1};
+    struct moved other = {.fd = -1};
+    bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    int err = open_moved(from, name, &moved);
+    if (err == 0 && exchange) {
+        err = open_moved(to, new_name, &other);
+    }
+    if (err == 0) {
+        err = name_stub(fs, &moved, to, new_name);
+    }
+    if (err == 0 && exchange) {
+        err = name_stub(fs, &other, from, name);
+    }
+    if (err == 0) {
+        ckpt_engine_names_lock(fs->engine);
+        if (ckpt_host_renameat2(from->fd, name, to->fd, new_name, flags) != 0) {
+            err = errno;
+        }
+        ckpt_engine_names_unlock(fs->engine);
+    }
+    if (err == 0) {
+        record_move(fs, &moved, new_name);
+        if (exchange) {
+            record_move(fs, &other, name);
+        }
+    }
+    ckpt_host_close(moved.fd);
+    ckpt_host_close(other.fd);
+    return err;
+}
+
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+               const char *new_name, unsigned flags)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *from = inode_of(fs, parent);
+    struct inode *to = inode_of(fs, new_parent);
+    if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    if (refuse(req, from) || refuse(req, to)) {
+        return;
+    }
+    int err = rename_entry(fs, from, name, to, new_name, flags);
+    /* A view's name exists but can't be moved. */
+    struct fuse_entry_param entry;
+    if (err == ENOENT && view_lookup(fs, from, name, &entry) == 0) {
+        inode_forget(fs, inode_of(fs, entry.ino), 1);
+        err = EROFS;
+    }
+    fuse_reply_err(req, err);
+}
