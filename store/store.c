@@ -123,7 +123,7 @@ static enum ckpt_err header_parse(const char *text, struct header *header)
         !parse_hex(seed, seed_bytes, sizeof seed_bytes) || at - created != CREATED_SIZE) {
         return CKPT_ERR_CORRUPT;
     }
-    header->seed = ckpt_load_be(seed_bytes, sizeof seed_bytes);
+    header->seed = ckpt_get_be64(seed_bytes);
     memcpy(header->created, created, CREATED_SIZE - 1);
     header->created[CREATED_SIZE - 1] = '\0';
 
@@ -287,7 +287,7 @@ static enum ckpt_err put_first_rows(struct ckpt_txn *txn, const struct ckpt_id *
 {
     uint8_t format[4];
     const uint8_t zeros[40] = {0};
-    ckpt_store_le(format, sizeof format, CKPT_STORE_FORMAT);
+    ckpt_put_le32(format, CKPT_STORE_FORMAT);
     const struct {
         const char *key;
         const void *value;
@@ -592,7 +592,7 @@ static enum ckpt_err check_db(struct ckpt_store *store)
     if (err == CKPT_OK) {
         err = ckpt_db_get(txn, CKPT_TABLE_META, "store", strlen("store"), &id);
     }
-    if (err == CKPT_OK && format.size == 4 && ckpt_load_le(format.data, 4) > CKPT_STORE_FORMAT) {
+    if (err == CKPT_OK && format.size == 4 && ckpt_get_le32(format.data) > CKPT_STORE_FORMAT) {
         ckpt_reportf(&store->report, CKPT_ERROR,
                      "%s/db: the database has a newer format than this program reads (up to %d); "
                      "use a newer ckptfs",
@@ -600,7 +600,7 @@ static enum ckpt_err check_db(struct ckpt_store *store)
         err = CKPT_ERR_FORMAT;
     } else if (err == CKPT_ERR_NOT_FOUND ||
                (err == CKPT_OK &&
-                (format.size != 4 || ckpt_load_le(format.data, 4) != CKPT_STORE_FORMAT ||
+                (format.size != 4 || ckpt_get_le32(format.data) != CKPT_STORE_FORMAT ||
                  id.size != CKPT_ID_SIZE ||
                  memcmp(id.data, store->store_id.bytes, CKPT_ID_SIZE) != 0))) {
         ckpt_reportf(&store->report, CKPT_ERROR,
