@@ -3,6 +3,7 @@
 #include "options.h"
 #include "output.h"
 #include <stdio.h>
+#include <string.h>
 
 static void print_row(const struct ckpt_version *version, enum live_state state)
 {
