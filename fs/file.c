@@ -138,6 +138,7 @@ static void count_handle(struct ckptfs *fs, struct inode *inode, const struct ha
 
 static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *handle)
 {
+    struct ckpt_reader *unused = NULL;
     pthread_mutex_lock(&inode->lock);
     inode->handles--;
     inode->writers -= handle->writable;
@@ -147,8 +148,11 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *h
         }
         inode->backing_id = 0;
         inode->kind = OPEN_NONE;
+        unused = inode->reader;
+        inode->reader = NULL;
     }
     pthread_mutex_unlock(&inode->lock);
+    ckpt_reader_close(unused);
     ckpt_host_close(handle->fd);
     free(handle);
 }

@@ -52,7 +52,7 @@ struct inode {
     unsigned writers;
     enum open_kind kind;
     int32_t backing_id;
-    struct ckpt_reader *reader; /* opened by the first cold open, closed with the inode */
+    struct ckpt_reader *reader; /* opened by the first cold open, closed with the last handle */
     atomic_bool cold;
     struct ckpt_stub stub; /* while cold */
 

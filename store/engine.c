@@ -203,6 +203,8 @@ static bool step_hot(struct ckpt_engine *engine)
         return false;
     }
     engine->next_hot_check = now + HOT_CHECK_MS;
+    /* What an open reader has kept may have become free. */
+    engine->sweep = true;
     if (!over && hot > 0 && ckpt_store_space(engine->store, &space) == CKPT_OK) {
         over = space.host_free < engine->config.reserve;
     }
@@ -239,15 +241,15 @@ static bool step_sweep(struct ckpt_engine *engine)
     if (!engine->sweep || ckpt_store_stopped(engine->store)) {
         return false;
     }
-    enum ckpt_err err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &engine->sweep);
-    if (err != CKPT_OK) {
-        engine->sweep = false;
-        return false;
-    }
-    if (!engine->sweep) {
+    bool more = false;
+    enum ckpt_err err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &more);
+    engine->swept |= err == CKPT_OK;
+    engine->sweep = more;
+    if (!more && engine->swept) {
         engine->punch = age_free_pages(engine) == CKPT_OK;
+        engine->swept = false;
     }
-    return true;
+    return err == CKPT_OK;
 }
 
 static bool step_punch(struct ckpt_engine *engine)

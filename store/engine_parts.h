@@ -104,6 +104,7 @@ struct ckpt_engine {
 
     /* The engine thread's own. */
     bool sweep;            /* there may be garbage */
+    bool swept;            /* some was released since pages were last punched */
     bool punch;            /* there may be free pages */
     int64_t space_retry;   /* milliseconds, monotonic */
     int64_t next_hot_check;

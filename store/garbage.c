@@ -262,5 +262,5 @@ enum ckpt_err ckpt_garbage_sweep(struct ckpt_store *store, struct ckpt_codec *co
     ckpt_txn_abort(txn);
     free(next);
     free(value);
-    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    return err;
 }

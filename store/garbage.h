@@ -36,7 +36,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_recipe_unref(struct ckpt_store *store, struct c
                                               struct ckpt_txn *txn, const struct ckpt_id *recipe);
 
 /*
- * Releases one row that may go, in one transaction; *MORE says whether another one can go now. Call
+ * Releases one row that may go, in one transaction; *MORE says whether another one can go now.
+ * NOT_FOUND: nothing can go. Call
  * it only where no ingest runs: its hits must not vanish under it. BUSY_FIRST..BUSY_LAST are the keys
  * of an unfinished ingest (0, 0 for none).
  */
