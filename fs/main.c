@@ -8,29 +8,28 @@
 #include "fs.h"
 #include "inode.h"
 #include "log.h"
+#include "mountpoint.h"
 #include "ops.h"
 #include "options.h"
 #include "passthrough.h"
+#include "signals.h"
+#include "view.h"
 #include <ckpt/host.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
-#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     DRAIN_BYTES = 256 << 20, /* a longer queue is left for the next start */
-    READ_AHEAD_KB = 4096,
     MAX_WRITE = 1 << 20,
 };
 
@@ -38,13 +37,12 @@ enum {
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    struct ckptfs *fs = userdata;
     const unsigned wanted = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_ATOMIC_O_TRUNC |
                             FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO;
+    (void)userdata;
     /* What libfuse asks for by itself is replaced: locks stay with the kernel, data is never spliced. */
     conn->want = wanted & conn->capable;
     conn->max_write = MAX_WRITE;
-    log_write(fs->log, CKPT_NOTICE, "passthrough: %s", passthrough_text(fs->passthrough));
 }
 
 static const struct fuse_lowlevel_ops operations = {
@@ -83,15 +81,32 @@ static const struct fuse_lowlevel_ops operations = {
     .removexattr = op_removexattr,
 };
 
+/* NAME and TEXT become one item of a list for -o, whatever characters are in TEXT. */
+static int add_mount_option(char **list, const char *name, const char *text)
+{
+    char *item = NULL;
+    if (asprintf(&item, "%s%s", name, text) < 0) {
+        return -1;
+    }
+    int r = fuse_opt_add_opt_escaped(list, item);
+    free(item);
+    return r;
+}
+
 static struct fuse_session *new_session(struct ckptfs *fs, const struct options *options)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-    char name[PATH_MAX + 64];
-    snprintf(name, sizeof name, "-ofsname=%s,subtype=ckptfs,default_permissions",
-             ckpt_store_path(fs->store));
-    int failed = fuse_opt_add_arg(&args, "ckptfs") | fuse_opt_add_arg(&args, name);
+    struct fuse_session *session = NULL;
+    char *list = NULL;
+    int failed = add_mount_option(&list, "fsname=", ckpt_store_path(fs->store)) |
+                 add_mount_option(&list, "subtype=ckptfs", "") |
+                 add_mount_option(&list, "default_permissions", "");
     if (geteuid() == 0 && !options->allow_root) {
-        failed |= fuse_opt_add_arg(&args, "-oallow_other");
+        failed |= add_mount_option(&list, "allow_other", "");
+    }
+    failed |= fuse_opt_add_arg(&args, "ckptfs") | fuse_opt_add_arg(&args, "-o");
+    if (failed == 0) {
+        failed = fuse_opt_add_arg(&args, list);
     }
     if (options->mount != NULL) {
         failed |= fuse_opt_add_arg(&args, "-o") | fuse_opt_add_arg(&args, options->mount);
@@ -99,121 +114,15 @@ static struct fuse_session *new_session(struct ckptfs *fs, const struct options 
     if (options->debug) {
         failed |= fuse_opt_add_arg(&args, "-d");
     }
-    struct fuse_session *session =
-        failed != 0 ? NULL : fuse_session_new(&args, &operations, sizeof operations, fs);
+    if (failed == 0) {
+        session = fuse_session_new(&args, &operations, sizeof operations, fs);
+    }
+    free(list);
     fuse_opt_free_args(&args);
     return session;
 }
 
 /* ---- before the mount ---- */
-
-/* The device number of the mount, without touching it (nobody answers yet): 0 when it isn't there. */
-static dev_t mounted_device(const char *mountpoint)
-{
-    FILE *table = fopen("/proc/self/mountinfo", "re");
-    char line[3 * PATH_MAX];
-    dev_t device = 0;
-    while (table != NULL && fgets(line, sizeof line, table) != NULL) {
-        unsigned major_number = 0;
-        unsigned minor_number = 0;
-        char at[PATH_MAX];
-        if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &major_number, &minor_number, at) == 3 &&
-            strcmp(at, mountpoint) == 0) {
-            device = makedev(major_number, minor_number);
-        }
-    }
-    if (table != NULL) {
-        fclose(table);
-    }
-    return device;
-}
-
-/* The kernel reads ahead 128 KiB at a time unless told otherwise; cold files like more. */
-static void raise_read_ahead(struct ckptfs *fs)
-{
-    char path[96];
-    dev_t device = mounted_device(fs->mountpoint);
-    if (geteuid() != 0 || device == 0) {
-        return;
-    }
-    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(device), minor(device));
-    FILE *file = fopen(path, "we");
-    bool done = file != NULL && fprintf(file, "%d", READ_AHEAD_KB) > 0;
-    if (file != NULL) {
-        done &= fclose(file) == 0;
-    }
-    if (!done) {
-        log_write(fs->log, CKPT_WARNING, "%s could not be set: %s; cold files are read more slowly",
-                  path, strerror(errno));
-    }
-}
-
-/* What is mounted exactly there already: the store of a live ckptfs in STORE, or false. */
-static bool is_ckptfs_mount(const char *mountpoint, char *store, size_t size)
-{
-    FILE *table = setmntent("/proc/self/mounts", "re");
-    struct mntent *entry;
-    bool found = false;
-    while (table != NULL && (entry = getmntent(table)) != NULL) {
-        if (strcmp(entry->mnt_dir, mountpoint) == 0) {
-            found = strcmp(entry->mnt_type, "fuse.ckptfs") == 0;
-            snprintf(store, size, "%s", entry->mnt_fsname);
-        }
-    }
-    if (table != NULL) {
-        endmntent(table);
-    }
-    return found;
-}
-
-static bool detach(const char *mountpoint)
-{
-    if (umount2(mountpoint, MNT_DETACH) == 0) {
-        return true;
-    }
-    pid_t child = fork();
-    if (child == 0) {
-        execlp("fusermount3", "fusermount3", "-uz", mountpoint, (char *)NULL);
-        _exit(127);
-    }
-    int status = 0;
-    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
-
-/* The mount point's absolute path, cleaned of a dead mount. NULL after a message. */
-static char *prepare_mountpoint(struct log *log, const char *given)
-{
-    struct stat st;
-    char store[PATH_MAX] = "";
-    if (stat(given, &st) != 0 && errno == ENOTCONN) {
-        if (!detach(given)) {
-            log_write(log, CKPT_ERROR, "%s is the mount of a daemon that has died, and could not be "
-                                       "cleaned up; run: fusermount3 -uz %s", given, given);
-            return NULL;
-        }
-        log_write(log, CKPT_NOTICE, "%s was left mounted by a daemon that has died; cleaned up", given);
-    }
-    char *path = realpath(given, NULL);
-    if (path == NULL || stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        log_write(log, CKPT_ERROR, "mount point %s: %s; make it with: mkdir -p %s", given,
-                  path == NULL ? strerror(errno) : "not a directory", given);
-        free(path);
-        return NULL;
-    }
-    if (is_ckptfs_mount(path, store, sizeof store)) {
-        log_write(log, CKPT_ERROR, "%s is mounted already, with the store %s; unmount it with: "
-                                   "fusermount3 -u %s", path, store, path);
-        free(path);
-        return NULL;
-    }
-    return path;
-}
-
-static bool lies_in(const char *path, const char *directory)
-{
-    size_t n = strlen(directory);
-    return strncmp(path, directory, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
 
 /* 1 when STORE is missing or an empty directory, 0 when not, -1 after a message. */
 static int is_new_store(struct log *log, const char *store)

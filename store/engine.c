@@ -97,6 +97,17 @@ static void postpone(struct ckpt_engine *engine, struct ckpt_job *job, enum ckpt
     }
 }
 
+/* Rows have transactions of their own, so the one that the files share ends first. The row of a job's directory
+   was queued before the job. */
+static enum ckpt_err save_rows_between(struct ckpt_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool rows = engine->dir_rows != NULL;
+    pthread_mutex_unlock(&engine->lock);
+    enum ckpt_err err = rows ? ckpt_ingest_commit(engine->ingest) : CKPT_OK;
+    return err == CKPT_OK && rows ? ckpt_dir_rows_save(engine) : err;
+}
+
 /* Closed files, as many as can go now; they share transactions. */
 static bool step_ingest(struct ckpt_engine *engine)
 {
@@ -118,7 +129,7 @@ static bool step_ingest(struct ckpt_engine *engine)
             break;
         }
         worked = true;
-        err = ckpt_dir_rows_save(engine);
+        err = save_rows_between(engine);
         if (err == CKPT_OK) {
             err = ckpt_ingest_file(engine->ingest, job);
         }

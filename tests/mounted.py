@@ -382,7 +382,7 @@ class Mount:
             if "not_found" in result.stdout + result.stderr or result.returncode == 4:
                 return []
             raise ToolFailed(command, result)
-        return json.loads(result.stdout)["versions"]
+        return json.loads(result.stdout)["paths"][0]["versions"]
 
     def version(self, path, number):
         """The path of a version in the history view."""
