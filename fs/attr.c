@@ -29,6 +29,20 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
     }
 }
 
+/* A file that is just being swapped for its stub would take the change with it: claimed, it isn't.
+   0, or ESTALE when it has lost its name. */
+static int begin_change(struct inode *inode)
+{
+    return inode->type == S_IFREG ? inode_claim_wait(inode) : 0;
+}
+
+static void end_change(struct inode *inode)
+{
+    if (inode->type == S_IFREG) {
+        inode_unclaim(inode);
+    }
+}
+
 static int set_owner(struct inode *inode, const struct stat *attr, int to_set)
 {
     uid_t uid = (to_set & FUSE_SET_ATTR_UID) != 0 ? attr->st_uid : (uid_t)-1;
@@ -52,25 +66,37 @@ static int set_times(struct inode *inode, const struct stat *attr, int to_set)
     return ckpt_host_futimens(inode->fd, times) != 0 ? errno : 0;
 }
 
-static int set_all(struct ckptfs *fs, struct inode *inode, const struct stat *attr, int to_set,
-                   struct fuse_file_info *fi)
+/* In the order of one chown and one chmod: a change of owner takes set-id bits away. */
+static int set_others(struct inode *inode, const struct stat *attr, int to_set)
 {
     const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
                       FUSE_SET_ATTR_MTIME_NOW;
-    struct stat st;
-    /* Tells an inode that has lost its name. */
-    int err = inode_stat(fs, inode, &st);
+    int err = 0;
+    if ((to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0) {
+        err = set_owner(inode, attr, to_set);
+    }
     if (err == 0 && (to_set & FUSE_SET_ATTR_MODE) != 0) {
         err = ckpt_host_fchmod(inode->fd, attr->st_mode & 07777) != 0 ? errno : 0;
     }
-    if (err == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0) {
-        err = set_owner(inode, attr, to_set);
-    }
-    if (err == 0 && (to_set & FUSE_SET_ATTR_SIZE) != 0) {
-        err = file_truncate(fs, inode, attr->st_size, fi);
-    }
     if (err == 0 && (to_set & times) != 0) {
         err = set_times(inode, attr, to_set);
+    }
+    return err;
+}
+
+static int set_all(struct ckptfs *fs, struct inode *inode, const struct stat *attr, int to_set,
+                   struct fuse_file_info *fi)
+{
+    int err = 0;
+    if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
+        err = file_truncate(fs, inode, attr->st_size, fi);
+    }
+    if (err == 0 && (to_set & ~FUSE_SET_ATTR_SIZE) != 0) {
+        err = begin_change(inode);
+        if (err == 0) {
+            err = set_others(inode, attr, to_set);
+            end_change(inode);
+        }
     }
     return err;
 }
@@ -114,19 +140,32 @@ void op_readlink(fuse_req_t req, fuse_ino_t node)
 
 /* ---- extended attributes ---- */
 
+#define ACL_ATTRIBUTE "system.posix_acl_access"
+
 static bool is_own(const char *name)
 {
     return strncmp(name, CKPT_XATTR_PREFIX, strlen(CKPT_XATTR_PREFIX)) == 0;
 }
 
-/* Links have none that a user may touch; the host refuses to look through their descriptor. */
-static int may_have(struct ckptfs *fs, struct inode *inode)
+/* Changing the ACL may widen what set-gid gives, so it goes unless the caller is one of the group.
+   The kernel asks for that in a word that libfuse doesn't hand on. */
+static void drop_set_gid(fuse_req_t req, struct inode *inode)
 {
+    enum { MAX_GROUPS = 1024 };
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct stat st;
-    if (inode->view != NULL || inode->type == S_IFLNK) {
-        return ENODATA;
+    if (ctx->uid == 0 || ckpt_host_fstat(inode->fd, &st) != 0 || (st.st_mode & S_ISGID) == 0 ||
+        st.st_gid == ctx->gid) {
+        return;
     }
-    return inode_stat(fs, inode, &st);
+    gid_t groups[MAX_GROUPS];
+    int n = fuse_req_getgroups(req, MAX_GROUPS, groups);
+    for (int i = 0; i < n && i < MAX_GROUPS; i++) {
+        if (groups[i] == st.st_gid) {
+            return;
+        }
+    }
+    (void)ckpt_host_fchmod(inode->fd, st.st_mode & 07777 & ~(mode_t)S_ISGID);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,
@@ -134,12 +173,14 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? EROFS : may_have(fs, inode);
-    if (err == ENODATA || is_own(name)) {
-        err = EPERM;
-    }
-    if (err == 0 && ckpt_host_fsetxattr(inode->fd, name, value, size, flags) != 0) {
-        err = errno;
+    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : begin_change(inode);
+    if (err == 0) {
+        if (ckpt_host_fsetxattr(inode->fd, name, value, size, flags) != 0) {
+            err = errno;
+        } else if (strcmp(name, ACL_ATTRIBUTE) == 0) {
+            drop_set_gid(req, inode);
+        }
+        end_change(inode);
     }
     fuse_reply_err(req, err);
 }
@@ -148,14 +189,25 @@ void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? EROFS : may_have(fs, inode);
-    if (err == 0 && is_own(name)) {
-        err = EPERM;
-    }
-    if (err == 0 && ckpt_host_fremovexattr(inode->fd, name) != 0) {
-        err = errno;
+    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : begin_change(inode);
+    if (err == 0) {
+        err = ckpt_host_fremovexattr(inode->fd, name) != 0 ? errno : 0;
+        end_change(inode);
     }
     fuse_reply_err(req, err);
+}
+
+/* The file whose attribute NAME (NULL: any) a request for reading means, or NULL: it has none. */
+static struct inode *bearer(struct inode *inode, const char *name)
+{
+    if (inode->view == NULL) {
+        return inode;
+    }
+    /* A view's directories are open to whom the run is: mode bits alone would say something else.
+     */
+    return inode->type == S_IFDIR && name != NULL && strcmp(name, ACL_ATTRIBUTE) == 0
+               ? inode->view->run
+               : NULL;
 }
 
 /* SIZE 0 asks for the length. */
@@ -176,7 +228,9 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = is_own(name) ? ENODATA : may_have(fs, inode);
+    struct stat st;
+    struct inode *from = is_own(name) ? NULL : bearer(inode, name);
+    int err = from == NULL ? ENODATA : inode_stat(fs, from, &st);
     char *value = err == 0 ? malloc(size > 0 ? size : 1) : NULL;
     if (err == 0 && value == NULL) {
         err = ENOMEM;
@@ -184,7 +238,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
     if (err != 0) {
         fuse_reply_err(req, err);
     } else {
-        reply_value(req, value, ckpt_host_fgetxattr(inode->fd, name, value, size), size);
+        reply_value(req, value, ckpt_host_fgetxattr(from->fd, name, value, size), size);
     }
     free(value);
 }
@@ -209,13 +263,15 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
     enum { MAX_LIST = 65536 };
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = may_have(fs, inode);
+    struct stat st;
+    struct inode *from = bearer(inode, NULL);
+    int err = from == NULL ? 0 : inode_stat(fs, from, &st);
     char *list = malloc(MAX_LIST);
     if (list == NULL) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    if (err == ENODATA) {
+    if (from == NULL) {
         reply_value(req, list, 0, size);
     } else if (err != 0) {
         fuse_reply_err(req, err);

@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { PATIENCE_MS = 10 * 1000 };
+
 struct ctl_server {
     struct ckptfs *fs;
     int fd;
@@ -42,9 +44,9 @@ static enum ckpt_err do_status(struct ckptfs *fs, json_t *answer)
         "{s:i, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s?}", "pid", (int)getpid(),
         "mountpoint", fs->mountpoint, "views", fs->views_visible ? "visible" : "hidden",
         "passthrough", passthrough_active(fs->passthrough), "passthrough_text",
-        passthrough_text(fs->passthrough), "started", (json_int_t)fs->started.tv_sec, "queued_files",
-        (json_int_t)s.queued_files, "queued_bytes", (json_int_t)s.queued_bytes, "hot_bytes",
-        (json_int_t)s.hot_bytes, "hot_limit", (json_int_t)(s.hot_limit & INT64_MAX),
+        passthrough_text(fs->passthrough), "started", (json_int_t)fs->started.tv_sec,
+        "queued_files", (json_int_t)s.queued_files, "queued_bytes", (json_int_t)s.queued_bytes,
+        "hot_bytes", (json_int_t)s.hot_bytes, "hot_limit", (json_int_t)(s.hot_limit & INT64_MAX),
         "waiting_for_space", s.waiting_for_space, "stopped", s.stopped, "log", log);
     int failed = json_object_update(answer, more);
     json_decref(more);
@@ -80,13 +82,16 @@ static enum ckpt_err do_forget(struct ckptfs *fs, const char *path, const json_t
 
 static enum ckpt_err do_views(struct ckptfs *fs, const char *path, bool show)
 {
+    if (!show) {
+        return CKPT_ERR_INVALID;
+    }
     int fd = ckpt_host_openat(ckpt_store_livefd(fs->store), *path == '\0' ? "." : path,
                               O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0) {
         return ckpt_err_from_errno(errno);
     }
     enum ckpt_err err = CKPT_OK;
-    if (show && ckpt_host_fremovexattr(fd, CKPT_XATTR_PREFIX "views") != 0 && errno != ENODATA) {
+    if (ckpt_host_fremovexattr(fd, CKPT_XATTR_PREFIX "views") != 0 && errno != ENODATA) {
         err = ckpt_err_from_errno(errno);
     }
     ckpt_host_close(fd);
@@ -145,9 +150,11 @@ static json_t *answer_to(struct ckptfs *fs, const char *line)
     json_object_set_new(answer, "ok", json_boolean(err == CKPT_OK));
     if (err != CKPT_OK) {
         json_object_set_new(answer, "error", json_string(ckpt_err_name(err)));
+        /* A file name in a report need not be UTF-8, and then there is no JSON for it. */
+        json_t *message =
+            json_string(listener.text[0] != '\0' ? listener.text : ckpt_err_text(err));
         json_object_set_new(answer, "message",
-                            json_string(listener.text[0] != '\0' ? listener.text
-                                                                 : ckpt_err_text(err)));
+                            message != NULL ? message : json_string(ckpt_err_text(err)));
     }
     json_decref(request);
     return answer;
@@ -155,12 +162,23 @@ static json_t *answer_to(struct ckptfs *fs, const char *line)
 
 /* ---- connections ---- */
 
+/* Whether there is something to read; false after ten seconds, and when the server stops. */
+static bool wait_for_bytes(const struct ctl_server *server, int fd)
+{
+    struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = server->wake, .events = POLLIN}};
+    int n = -1;
+    do {
+        n = poll(fds, 2, PATIENCE_MS);
+    } while (n < 0 && errno == EINTR);
+    return n > 0 && fds[1].revents == 0;
+}
+
 /* One line, or NULL. */
-static char *read_line(int fd)
+static char *read_line(const struct ctl_server *server, int fd)
 {
     char *line = malloc(CKPT_CTL_LINE);
     size_t have = 0;
-    while (line != NULL && have < CKPT_CTL_LINE - 1) {
+    while (line != NULL && have < CKPT_CTL_LINE - 1 && wait_for_bytes(server, fd)) {
         ssize_t n = read(fd, line + have, CKPT_CTL_LINE - 1 - have);
         if (n < 0 && errno == EINTR) {
             continue;
@@ -198,7 +216,7 @@ static void *serve(void *arg)
 {
     struct connection *connection = arg;
     struct ctl_server *server = connection->server;
-    char *line = read_line(connection->fd);
+    char *line = read_line(server, connection->fd);
     if (line != NULL) {
         json_t *answer = answer_to(server->fs, line);
         write_line(connection->fd, answer);
@@ -216,15 +234,16 @@ static void *serve(void *arg)
 
 static void accept_one(struct ctl_server *server)
 {
-    struct timeval patience = {.tv_sec = 10};
     pthread_t thread;
     int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC);
     struct connection *connection = fd < 0 ? NULL : malloc(sizeof *connection);
     if (connection == NULL) {
         ckpt_host_close(fd);
+        /* Out of descriptors or memory: it is still waiting, but there is no use in asking at once.
+         */
+        (void)poll(NULL, 0, 100);
         return;
     }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     *connection = (struct connection){.server = server, .fd = fd};
     pthread_mutex_lock(&server->lock);
     server->connections++;
@@ -270,8 +289,9 @@ static int bind_socket(struct ckptfs *fs)
         return -1;
     }
     (void)ckpt_host_unlinkat(ckpt_store_dirfd(fs->store), CKPT_CTL_SOCKET, 0);
-    if (bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
-        fchmodat(ckpt_store_dirfd(fs->store), CKPT_CTL_SOCKET, 0600, 0) != 0 || listen(fd, 8) != 0) {
+    /* bind takes the mode from the socket, so there is no moment in which others could connect. */
+    if (fchmod(fd, 0600) != 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(fd, 8) != 0) {
         int err = errno;
         close(fd);
         errno = err;

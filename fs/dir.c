@@ -1,6 +1,7 @@
 /*
- * Reading directories: the names are taken once, at the first read at offset 0, and handed out from there. So
- * positions stay valid whatever happens to the directory meanwhile, and removing while reading skips nothing.
+ * Reading directories: the names are taken once, at the first read at offset 0, and handed out from
+ * there. So positions stay valid whatever happens to the directory meanwhile, and removing while
+ * reading skips nothing.
  */
 #include "inode.h"
 #include "ops.h"
@@ -80,8 +81,9 @@ static int add_view(void *arg, const char *name, ino_t ino, mode_t type)
     return listing->fd >= 0 && has(listing, name) ? 0 : add(listing, name, ino, type);
 }
 
-static int take_host(struct listing *listing)
+static int take_host(struct listing *listing, bool is_root)
 {
+    struct stat root = {0};
     int fd = ckpt_host_openat(listing->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
     if (stream == NULL) {
@@ -89,11 +91,15 @@ static int take_host(struct listing *listing)
         ckpt_host_close(fd);
         return err;
     }
-    int err = 0;
+    int err = is_root && ckpt_host_fstat(fd, &root) != 0 ? errno : 0;
     errno = 0;
     struct dirent *entry;
     while (err == 0 && (entry = readdir(stream)) != NULL) {
-        err = add(listing, entry->d_name, entry->d_ino, DTTOIF(entry->d_type));
+        /* Above the mount's root stands its mount point; what the host has there is nobody's
+         * affair. */
+        bool above = is_root && strcmp(entry->d_name, "..") == 0;
+        err =
+            add(listing, entry->d_name, above ? root.st_ino : entry->d_ino, DTTOIF(entry->d_type));
         errno = 0;
     }
     if (err == 0) {
@@ -110,14 +116,14 @@ static int take(struct ckptfs *fs, struct inode *inode, struct listing *listing)
     listing->names_size = 0;
     int err = 0;
     if (inode->view == NULL) {
-        err = take_host(listing);
+        err = take_host(listing, inode == inode_of(fs, FUSE_ROOT_ID));
     } else {
         err = view_stat(fs, inode, &st);
         if (err == 0) {
             err = add(listing, ".", st.st_ino, S_IFDIR);
         }
         if (err == 0) {
-            err = add(listing, "..", st.st_ino, S_IFDIR);
+            err = add(listing, "..", view_parent_ino(inode), S_IFDIR);
         }
     }
     return err == 0 ? view_each(fs, inode, add_view, listing) : err;
@@ -198,9 +204,13 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file
 {
     struct listing *listing = listing_of(fi);
     (void)node;
-    int failed = 0;
-    if (listing->fd >= 0) {
-        failed = datasync ? ckpt_host_fdatasync(listing->fd) : ckpt_host_fsync(listing->fd);
+    int err = 0;
+    if (listing->fd >= 0 &&
+        (datasync ? ckpt_host_fdatasync(listing->fd) : ckpt_host_fsync(listing->fd)) != 0) {
+        err = errno;
+        if (err == EIO) {
+            ckpt_store_stop(ckptfs_of(req)->store, "the host failed to sync a directory");
+        }
     }
-    fuse_reply_err(req, failed != 0 ? errno : 0);
+    fuse_reply_err(req, err);
 }

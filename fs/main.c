@@ -1,8 +1,8 @@
 /*
  * ckptfs: options, the daemon, the mount, and the order in which things start and stop.
  *
- * The daemon forks before it opens the store, because an LMDB environment doesn't survive fork(). The first
- * process waits at a pipe until the mount stands or the reason why not has been printed.
+ * The daemon forks before it opens the store, because an LMDB environment doesn't survive fork().
+ * The first process waits at a pipe until the mount stands or the reason why not has been printed.
  */
 #include "ctl.h"
 #include "fs.h"
@@ -31,6 +31,8 @@
 enum {
     DRAIN_BYTES = 256 << 20, /* a longer queue is left for the next start */
     MAX_WRITE = 1 << 20,
+    IDLE_THREADS = 16,
+    MAX_THREADS = 16,
 };
 
 /* ---- the session ---- */
@@ -40,7 +42,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     const unsigned wanted = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_ATOMIC_O_TRUNC |
                             FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO;
     (void)userdata;
-    /* What libfuse asks for by itself is replaced: locks stay with the kernel, data is never spliced. */
+    /* What libfuse asks for by itself is replaced: locks stay with the kernel, data is never
+     * spliced. */
     conn->want = wanted & conn->capable;
     conn->max_write = MAX_WRITE;
 }
@@ -122,6 +125,18 @@ static struct fuse_session *new_session(struct ckptfs *fs, const struct options 
     return session;
 }
 
+/* Everything that lives from the start to the end. */
+struct daemon {
+    struct ckptfs fs;
+    const struct options *options;
+    char *store; /* absolute, like the log */
+    char *log;   /* NULL: standard error only */
+    struct signals *signals;
+    int tell; /* where the first process waits for the exit code; -1 in the foreground */
+    bool greeting;
+    pthread_t greeter;
+};
+
 /* ---- before the mount ---- */
 
 /* 1 when STORE is missing or an empty directory, 0 when not, -1 after a message. */
@@ -139,29 +154,86 @@ static int is_new_store(struct log *log, const char *store)
     while (readdir(stream) != NULL) {
         entries++;
     }
-    closedir(stream);
+    (void)closedir(stream);
     return entries <= 2;
 }
 
-static enum ckpt_err open_store(struct ckptfs *fs, const struct options *options)
+/* Makes the paths absolute and refuses those that would bite each other. 0, or -1 after a message.
+ */
+static int prepare_paths(struct daemon *d)
 {
+    struct ckptfs *fs = &d->fs;
+    const struct options *options = d->options;
+    fs->mountpoint = mountpoint_prepare(fs->log, options->mountpoint);
+    if (fs->mountpoint == NULL) {
+        return -1;
+    }
+    d->store = path_absolute(options->store);
+    if (d->store == NULL) {
+        log_write(fs->log, CKPT_ERROR, "store %s: %s", options->store, strerror(errno));
+        return -1;
+    }
+    if (path_lies_in(fs->mountpoint, d->store)) {
+        log_write(fs->log, CKPT_ERROR,
+                  "mount point %s lies inside the store %s; choose another place", fs->mountpoint,
+                  d->store);
+        return -1;
+    }
+    if (path_lies_in(d->store, fs->mountpoint)) {
+        log_write(fs->log, CKPT_ERROR,
+                  "store %s lies inside the mount point %s; choose another place", d->store,
+                  fs->mountpoint);
+        return -1;
+    }
+    if (options->log != NULL) {
+        d->log = path_absolute(options->log);
+    } else if (!options->foreground && asprintf(&d->log, "%s/log", d->store) < 0) {
+        d->log = NULL;
+    }
+    if (d->log == NULL && (options->log != NULL || !options->foreground)) {
+        log_write(fs->log, CKPT_ERROR, "log %s: %s", options->log != NULL ? options->log : d->store,
+                  strerror(errno));
+        return -1;
+    }
+    if (d->log != NULL && path_lies_in(d->log, fs->mountpoint)) {
+        log_write(fs->log, CKPT_ERROR,
+                  "log %s lies inside the mount point %s; choose another place", d->log,
+                  fs->mountpoint);
+        return -1;
+    }
+    return 0;
+}
+
+static enum ckpt_err open_store(struct daemon *d)
+{
+    struct ckptfs *fs = &d->fs;
     char holder[PATH_MAX + 320];
     char host[256] = "?";
     struct ckpt_report report = {.fn = log_report, .arg = fs->log};
-    int fresh = is_new_store(fs->log, options->store);
+    int fresh = is_new_store(fs->log, d->store);
     if (fresh < 0) {
         return CKPT_ERR_INVALID;
     }
     if (fresh == 1) {
-        enum ckpt_err err = ckpt_store_create(options->store, &report);
+        enum ckpt_err err = ckpt_store_create(d->store, &report);
         if (err != CKPT_OK) {
             return err;
         }
-        log_write(fs->log, CKPT_NOTICE, "made a new store in %s", options->store);
+        log_write(fs->log, CKPT_NOTICE, "made a new store in %s", d->store);
     }
     (void)gethostname(host, sizeof host - 1);
-    snprintf(holder, sizeof holder, "ckptfs on %s, pid %d on %s", fs->mountpoint, (int)getpid(), host);
-    return ckpt_store_open(options->store, CKPT_WRITE, holder, &report, &fs->store);
+    (void)snprintf(holder, sizeof holder, "ckptfs on %s, pid %d on %s", fs->mountpoint,
+                   (int)getpid(), host);
+    enum ckpt_err err = ckpt_store_open(d->store, CKPT_WRITE, holder, &report, &fs->store);
+    /* Only now: until then the log may be another daemon's. */
+    if (err == CKPT_OK && d->log != NULL) {
+        err = log_file(fs->log, d->log);
+        if (err != CKPT_OK) {
+            log_write(fs->log, CKPT_ERROR, "log %s can't be written: %s", d->log,
+                      ckpt_err_text(err));
+        }
+    }
+    return err;
 }
 
 /* ---- parts ---- */
@@ -181,13 +253,14 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
     struct ckpt_engine_config config = {
         .threads = options->threads,
         .settle_ms = options->settle_ms,
-        .hot_limit = options->hot_limit == OPTIONS_DEFAULT_SIZE ? space.host_size / 10
-                                                                : options->hot_limit,
+        .hot_limit =
+            options->hot_limit == OPTIONS_DEFAULT_SIZE ? space.host_size / 10 : options->hot_limit,
         .reserve = options->reserve == OPTIONS_DEFAULT_SIZE
                        ? clamp(space.host_size / 100, UINT64_C(64) << 20, UINT64_C(2) << 30)
                        : options->reserve,
         .filter = options->filter,
         .cache = fs->cache,
+        /* Nobody needs to hear of versions: the kernel keeps no names of views. */
         .hooks = {.writing = inode_writing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
@@ -197,74 +270,77 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
     return ckpt_engine_start(fs->store, &config, &fs->engine);
 }
 
-static enum ckpt_err mount_it(struct ckptfs *fs, const struct options *options)
+static enum ckpt_err mount_it(struct daemon *d)
 {
-    fs->session = new_session(fs, options);
+    struct ckptfs *fs = &d->fs;
+    fs->session = new_session(fs, d->options);
     if (fs->session == NULL || fuse_session_mount(fs->session, fs->mountpoint) != 0) {
-        log_write(fs->log, CKPT_ERROR, "%s could not be mounted; is /dev/fuse there, and may you use it?",
+        log_write(fs->log, CKPT_ERROR,
+                  "%s could not be mounted; is /dev/fuse there, and may you use it?",
                   fs->mountpoint);
         return CKPT_ERR_UNSUPPORTED;
     }
-    return passthrough_create(fs->session, options->passthrough, &fs->passthrough);
+    signals_mounted(d->signals, true);
+    return passthrough_create(fs->session, d->options->passthrough, &fs->passthrough);
 }
 
-static enum ckpt_err start_all(struct ckptfs *fs, const struct options *options)
+static enum ckpt_err start_all(struct daemon *d)
 {
+    struct ckptfs *fs = &d->fs;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned threads = cores < 1 ? 1 : cores > 8 ? 8 : (unsigned)cores;
-    char *log_name = NULL;
-    enum ckpt_err err = open_store(fs, options);
-    if (err == CKPT_OK && lies_in(fs->mountpoint, ckpt_store_path(fs->store))) {
-        log_write(fs->log, CKPT_ERROR, "mount point %s lies inside the store %s; choose another place",
-                  fs->mountpoint, ckpt_store_path(fs->store));
-        err = CKPT_ERR_INVALID;
-    }
-    if (err == CKPT_OK && lies_in(ckpt_store_path(fs->store), fs->mountpoint)) {
-        log_write(fs->log, CKPT_ERROR, "store %s lies inside the mount point %s; choose another place",
-                  ckpt_store_path(fs->store), fs->mountpoint);
-        err = CKPT_ERR_INVALID;
-    }
-    if (err == CKPT_OK && (options->log != NULL || !options->foreground)) {
-        if (options->log == NULL &&
-            asprintf(&log_name, "%s/log", ckpt_store_path(fs->store)) < 0) {
-            err = CKPT_ERR_NOMEM;
-        } else {
-            err = log_file(fs->log, options->log != NULL ? options->log : log_name);
-        }
-        free(log_name);
-    }
+    enum ckpt_err err = open_store(d);
     if (err == CKPT_OK) {
-        err = ckpt_cache_create(fs->store, options->cache, threads, &fs->cache);
+        err = ckpt_cache_create(fs->store, d->options->cache, threads, &fs->cache);
     }
     if (err == CKPT_OK) {
         err = inode_table_create(fs, &fs->inodes);
     }
     if (err == CKPT_OK) {
-        err = start_engine(fs, options);
+        err = view_set_create(&fs->views);
     }
     if (err == CKPT_OK) {
-        err = mount_it(fs, options);
+        err = start_engine(fs, d->options);
+    }
+    if (err == CKPT_OK) {
+        err = mount_it(d);
     }
     return err == CKPT_OK ? ctl_start(fs, &fs->ctl) : err;
 }
 
-/* In the order in which each still needs the next. */
-static void stop_all(struct ckptfs *fs)
+/* A short queue is finished; a long one, or one that can't get on, is left for the next start. */
+static void stop_engine(struct ckptfs *fs)
 {
     struct ckpt_engine_status status = {0};
+    if (fs->engine == NULL) {
+        return;
+    }
+    ckpt_engine_status(fs->engine, &status);
+    bool drain = status.queued_bytes <= DRAIN_BYTES && !status.waiting_for_space && !status.stopped;
+    if (!drain && status.queued_files > 0) {
+        log_write(fs->log, CKPT_NOTICE,
+                  "%" PRIu64 " closed files stay in pending/; the next start takes them",
+                  status.queued_files);
+    }
+    ckpt_engine_stop(fs->engine, drain);
+    fs->engine = NULL;
+}
+
+/* In the order in which each still needs the next. */
+static void stop_all(struct daemon *d)
+{
+    struct ckptfs *fs = &d->fs;
     ctl_stop(fs->ctl);
     if (fs->session != NULL) {
         fuse_session_unmount(fs->session);
+        signals_mounted(d->signals, false);
     }
-    if (fs->engine != NULL) {
-        ckpt_engine_status(fs->engine, &status);
-        if (status.queued_bytes > DRAIN_BYTES) {
-            log_write(fs->log, CKPT_NOTICE, "%" PRIu64 " closed files stay in pending/; the next start "
-                                            "takes them", status.queued_files);
-        }
-        ckpt_engine_stop(fs->engine, status.queued_bytes <= DRAIN_BYTES);
-        fs->engine = NULL;
+    if (d->greeting) {
+        /* If it was still waiting for an answer from the mount, it has got an error by now. */
+        (void)pthread_join(d->greeter, NULL);
     }
+    stop_engine(fs);
+    view_set_free(fs);
     inode_table_free(fs->inodes);
     ckpt_cache_free(fs->cache);
     if (fs->session != NULL) {
@@ -272,7 +348,6 @@ static void stop_all(struct ckptfs *fs)
     }
     passthrough_free(fs->passthrough);
     ckpt_store_close(fs->store);
-    free(fs->mountpoint);
 }
 
 /* ---- the process ---- */
@@ -288,7 +363,7 @@ static void prepare_process(void)
             files.rlim_max = limit;
         }
         if (most != NULL) {
-            fclose(most);
+            (void)fclose(most);
         }
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
@@ -297,8 +372,8 @@ static void prepare_process(void)
     (void)mallopt(M_ARENA_MAX, 2);
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
-    (void)signal(SIGPIPE, SIG_IGN);
-    umask(0);
+    (void)umask(0);
+    signals_block();
 }
 
 /* Waits for the daemon's word: its exit code, 0 once it is mounted. */
@@ -306,18 +381,18 @@ static int wait_for_daemon(int fd, pid_t child)
 {
     char code = 1;
     if (read(fd, &code, 1) != 1) {
-        int status = 0;
-        (void)waitpid(child, &status, 0);
+        (void)waitpid(child, NULL, 0);
         return 1;
     }
     return code;
 }
 
-/* -1 in the daemon, with *TELL to write the exit code to; else the exit code of the first process. */
+/* -1 in the daemon, with *TELL to write the exit code to; else the exit code of the first process.
+ */
 static int daemonise(int *tell)
 {
     int ends[2];
-    if (pipe(ends) != 0) {
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         perror("ckptfs: pipe");
         return 1;
     }
@@ -327,71 +402,119 @@ static int daemonise(int *tell)
         return 1;
     }
     if (child > 0) {
-        close(ends[1]);
+        (void)close(ends[1]);
         return wait_for_daemon(ends[0], child);
     }
-    close(ends[0]);
+    (void)close(ends[0]);
     (void)setsid();
     *tell = ends[1];
     return -1;
 }
 
-static void announce(struct ckptfs *fs, const struct options *options, int tell)
+/* Lets go of the terminal, or of the pipes of whoever waits for their end, and says that all is
+ * well. */
+static void detach_process(struct daemon *d)
 {
     char code = 0;
-    raise_read_ahead(fs);
-    log_write(fs->log, CKPT_NOTICE, "ckptfs %s: %s mounted on %s", CKPT_VERSION,
-              ckpt_store_path(fs->store), fs->mountpoint);
-    if (!options->foreground) {
-        (void)!write(tell, &code, 1);
-        close(tell);
-        log_echo(fs->log, false);
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        (void)dup2(null, STDIN_FILENO);
-        (void)dup2(null, STDOUT_FILENO);
-        close(null);
-        (void)!chdir("/");
-    }
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+    (void)close(null);
+    log_echo(d->fs.log, false);
+    (void)!write(d->tell, &code, 1);
+    (void)close(d->tell);
 }
 
-static int serve(struct ckptfs *fs, const struct options *options, int tell)
+/*
+ * Says that the mount stands, from a thread of its own, because only an answer of the mount tells
+ * that it does: then INIT is over, it is known whether there is passthrough, and the kernel has set
+ * its read-ahead.
+ */
+static void *greet(void *arg)
+{
+    struct daemon *d = arg;
+    struct ckptfs *fs = &d->fs;
+    struct stat st;
+    if (stat(fs->mountpoint, &st) != 0) {
+        return NULL; /* gone again */
+    }
+    mountpoint_read_ahead(fs->log, st.st_dev);
+    /* Whether the host filesystem can be passed through shows when a file is. */
+    int probe = ckpt_host_openat(ckpt_store_dirfd(fs->store), "FORMAT", O_RDONLY | O_CLOEXEC, 0);
+    int32_t id = probe < 0 ? 0 : passthrough_register(fs->passthrough, probe);
+    if (id > 0) {
+        passthrough_unregister(fs->passthrough, id);
+    }
+    ckpt_host_close(probe);
+    (void)printf("%s mounted on %s (passthrough: %s)\n", d->store, fs->mountpoint,
+                 passthrough_text(fs->passthrough));
+    (void)fflush(stdout);
+    if (!d->options->foreground) {
+        detach_process(d);
+    }
+    log_write(fs->log, CKPT_NOTICE, "ckptfs %s, pid %d: %s mounted on %s (passthrough: %s)",
+              CKPT_VERSION, (int)getpid(), d->store, fs->mountpoint,
+              passthrough_text(fs->passthrough));
+    return NULL;
+}
+
+static int serve(struct daemon *d)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
-    int result = 1;
-    if (config != NULL && fuse_set_signal_handlers(fs->session) == 0) {
+    int result = -ENOMEM;
+    if (config != NULL) {
         fuse_loop_cfg_set_clone_fd(config, 0);
-        fuse_loop_cfg_set_max_threads(config, 16);
-        announce(fs, options, tell);
-        result = fuse_session_loop_mt(fs->session, config) < 0 ? 1 : 0;
-        fuse_remove_signal_handlers(fs->session);
+        fuse_loop_cfg_set_idle_threads(config, IDLE_THREADS);
+        fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
+        signals_serving(d->signals, d->fs.session);
+        d->greeting = pthread_create(&d->greeter, NULL, greet, d) == 0;
+        if (d->greeting) {
+            result = fuse_session_loop_mt(d->fs.session, config);
+        }
+        signals_serving(d->signals, NULL);
+        fuse_loop_cfg_destroy(config);
     }
-    fuse_loop_cfg_destroy(config);
-    return result;
+    if (result < 0) {
+        log_write(d->fs.log, CKPT_ERROR, "%s can't be served any longer: %s", d->fs.mountpoint,
+                  strerror(-result));
+    }
+    return result < 0 ? 1 : 0;
 }
 
 static int run(const struct options *options, int tell)
 {
-    struct ckptfs fs = {.views_visible = options->views_visible,
-                        .filter = options->filter,
-                        .may_chown = geteuid() == 0};
-    clock_gettime(CLOCK_REALTIME, &fs.started);
-    fs.log = log_create();
-    if (fs.log == NULL) {
+    struct daemon d = {.options = options,
+                       .tell = tell,
+                       .fs = {.views_visible = options->views_visible,
+                              .filter = options->filter,
+                              .may_chown = geteuid() == 0}};
+    struct ckptfs *fs = &d.fs;
+    int result = 1;
+    (void)clock_gettime(CLOCK_REALTIME, &fs->started);
+    fs->log = log_create();
+    if (fs->log == NULL) {
         return 1;
     }
-    fs.mountpoint = prepare_mountpoint(fs.log, options->mountpoint);
-    int result = 1;
-    if (fs.mountpoint != NULL) {
-        enum ckpt_err err = start_all(&fs, options);
+    if (prepare_paths(&d) == 0) {
+        /* The mount point's directory, or any other, must not be kept from being unmounted. */
+        (void)!chdir("/");
+        d.signals = signals_start(fs->log, fs->mountpoint);
+        enum ckpt_err err = d.signals == NULL ? CKPT_ERR_NOMEM : start_all(&d);
         if (err == CKPT_OK) {
-            result = serve(&fs, options, tell);
+            result = serve(&d);
         } else {
-            log_write(fs.log, CKPT_ERROR, "%s is not mounted: %s", options->store, ckpt_err_text(err));
+            log_write(fs->log, CKPT_ERROR, "%s is not mounted: %s", d.store, ckpt_err_text(err));
         }
-        stop_all(&fs);
+        stop_all(&d);
+        signals_stop(d.signals);
+        if (err == CKPT_OK) {
+            log_write(fs->log, CKPT_NOTICE, "%s: ended", d.store);
+        }
     }
-    log_write(fs.log, CKPT_NOTICE, "ckptfs ended");
-    log_free(fs.log);
+    log_free(fs->log);
+    free(fs->mountpoint);
+    free(d.store);
+    free(d.log);
     return result;
 }
 
@@ -405,12 +528,12 @@ int main(int argc, char **argv)
             options_help();
             result = 0;
         } else if (options.version) {
-            printf("ckptfs %s\n", CKPT_VERSION);
+            (void)printf("ckptfs %s\n", CKPT_VERSION);
             result = 0;
         } else {
-            prepare_process();
             result = options.foreground ? -1 : daemonise(&tell);
             if (result < 0) {
+                prepare_process();
                 result = run(&options, tell);
             }
         }

@@ -95,10 +95,11 @@ char *mountpoint_prepare(struct log *log, const char *given)
     int failed = stat(given, &st);
     if (failed != 0 && errno == ENOTCONN) {
         if (!mountpoint_detach(given)) {
-            log_write(log, CKPT_ERROR,
-                      "%s is the mount of a daemon that has died, and could not be cleaned up; run: "
-                      "fusermount3 -uz %s",
-                      given, given);
+            log_write(
+                log, CKPT_ERROR,
+                "%s is the mount of a daemon that has died, and could not be cleaned up; run: "
+                "fusermount3 -uz %s",
+                given, given);
             return NULL;
         }
         log_write(log, CKPT_NOTICE, "%s was left mounted by a daemon that has died; cleaned up",

@@ -75,7 +75,8 @@ static void *take_signals(void *arg)
         }
         waking = s->leaving && s->session != NULL;
         if (waking) {
-            /* The loop looks at its flag only when its wait is interrupted; once could be too early. */
+            /* The loop looks at its flag only when its wait is interrupted; once could be too
+             * early. */
             (void)pthread_kill(s->server, SIGUSR1);
         }
         (void)pthread_mutex_unlock(&s->lock);

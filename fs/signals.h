@@ -1,8 +1,8 @@
 /*
  * Signals. A thread takes them, so that nothing has to be done inside a handler:
  *
- *     SIGTERM, SIGINT   the session's loop ends; the second one, or one while there is no loop, leaves at once
- *     SIGHUP            the log is opened anew
+ *     SIGTERM, SIGINT   the session's loop ends; the second one, or one while there is no loop,
+ * leaves at once SIGHUP            the log is opened anew
  *
  * Leaving at once is safe: what isn't recorded yet stays in pending/ for the next start.
  */

@@ -1,8 +1,8 @@
 /*
  * Names: lookup, and making, linking, removing and renaming entries.
  *
- * Every change of a name stands between ckpt_engine_names_lock and _unlock. No inode is locked and nothing waits
- * for the engine's thread in between.
+ * Every change of a name stands between ckpt_engine_names_lock and _unlock, and nothing waits for
+ * the engine's thread in between. What needs an inode to itself claims it before.
  */
 #include "inode.h"
 #include "log.h"
@@ -10,9 +10,9 @@
 #include "view.h"
 #include <ckpt/host.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <linux/fs.h>
 #include <unistd.h>
 
 /* ---- owners ---- */
@@ -64,13 +64,22 @@ static int lookup(struct ckptfs *fs, struct inode *parent, const char *name,
     return err == ENOENT ? view_lookup(fs, parent, name, entry) : err;
 }
 
+static void forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
+{
+    if (inode->view != NULL) {
+        view_forget(fs, inode, lookups);
+    } else {
+        inode_forget(fs, inode, lookups);
+    }
+}
+
 static void reply_entry(fuse_req_t req, int err, const struct fuse_entry_param *entry)
 {
     struct ckptfs *fs = ckptfs_of(req);
     if (err != 0) {
         fuse_reply_err(req, err);
     } else if (fuse_reply_entry(req, entry) != 0) {
-        inode_forget(fs, inode_of(fs, entry->ino), 1);
+        forget(fs, inode_of(fs, entry->ino), 1);
     }
 }
 
@@ -85,7 +94,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 void op_forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    inode_forget(fs, inode_of(fs, node), lookups);
+    forget(fs, inode_of(fs, node), lookups);
     fuse_reply_none(req);
 }
 
@@ -93,7 +102,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 {
     struct ckptfs *fs = ckptfs_of(req);
     for (size_t i = 0; i < count; i++) {
-        inode_forget(fs, inode_of(fs, forgets[i].ino), forgets[i].nlookup);
+        forget(fs, inode_of(fs, forgets[i].ino), forgets[i].nlookup);
     }
     fuse_reply_none(req);
 }
@@ -101,8 +110,8 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 /* ---- making entries ---- */
 
 /* An entry has just been made by MADE == 0 (else errno is set): owner, lookup, reply. */
-static void finish_make(fuse_req_t req, struct inode *parent, const char *name, int made, mode_t mode,
-                        bool directory)
+static void finish_make(fuse_req_t req, struct inode *parent, const char *name, int made,
+                        mode_t mode, bool directory)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct fuse_entry_param entry;
@@ -122,10 +131,11 @@ static void finish_make(fuse_req_t req, struct inode *parent, const char *name, 
     reply_entry(req, err, &entry);
 }
 
-/* Nothing can be made in views. True when the reply has been sent. */
+/* Nothing changes in views, nor once the store can't promise anything. True when the reply has been
+ * sent. */
 static bool refuse(fuse_req_t req, const struct inode *parent)
 {
-    if (parent->view != NULL) {
+    if (parent->view != NULL || ckpt_store_stopped(ckptfs_of(req)->store)) {
         fuse_reply_err(req, EROFS);
         return true;
     }
@@ -168,14 +178,31 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_node, cons
     finish_make(req, parent, name, made, 0777, false);
 }
 
+/* A regular file is claimed, so that it can't become another inode under its name meanwhile. */
+static int make_link(struct ckptfs *fs, struct inode *inode, struct inode *parent, const char *name)
+{
+    char source[64];
+    int err = 0;
+    if (inode->type == S_IFREG) {
+        err = ckpt_err_errno(ckpt_engine_name_stub(fs->engine, inode->fd, parent->fd, name));
+    }
+    if (err == 0) {
+        (void)snprintf(source, sizeof source, "/proc/self/fd/%d", inode->fd);
+        ckpt_engine_names_lock(fs->engine);
+        if (ckpt_host_linkat(AT_FDCWD, source, parent->fd, name, AT_SYMLINK_FOLLOW) != 0) {
+            err = errno;
+        }
+        ckpt_engine_names_unlock(fs->engine);
+    }
+    return err;
+}
+
 void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char *new_name)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     struct inode *parent = inode_of(fs, new_parent);
     struct fuse_entry_param entry;
-    char source[64];
-    struct stat st;
     if (inode->view != NULL) {
         fuse_reply_err(req, EXDEV);
         return;
@@ -183,17 +210,13 @@ void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char 
     if (refuse(req, parent)) {
         return;
     }
-    int err = inode_stat(fs, inode, &st);
-    if (err == 0 && inode->type == S_IFREG) {
-        err = ckpt_err_errno(ckpt_engine_name_stub(fs->engine, inode->fd, parent->fd, new_name));
-    }
+    bool regular = inode->type == S_IFREG;
+    int err = regular ? inode_claim_wait(inode) : 0;
     if (err == 0) {
-        snprintf(source, sizeof source, "/proc/self/fd/%d", inode->fd);
-        ckpt_engine_names_lock(fs->engine);
-        if (ckpt_host_linkat(AT_FDCWD, source, parent->fd, new_name, AT_SYMLINK_FOLLOW) != 0) {
-            err = errno;
+        err = make_link(fs, inode, parent, new_name);
+        if (regular) {
+            inode_unclaim(inode);
         }
-        ckpt_engine_names_unlock(fs->engine);
     }
     if (err == 0) {
         err = inode_lookup(fs, parent, new_name, &entry);
@@ -210,6 +233,9 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *nam
     int err = 0;
     if (parent->view != NULL) {
         fuse_reply_err(req, view_remove(fs, parent, name));
+        return;
+    }
+    if (refuse(req, parent)) {
         return;
     }
     ckpt_engine_names_lock(fs->engine);
@@ -238,41 +264,52 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 /* One entry that is being moved: a descriptor that follows it. */
 struct moved {
     int fd;
-    mode_t type;
+    struct stat st;
 };
 
-static int open_moved(struct inode *parent, const char *name, struct moved *moved)
+static void close_moved(struct moved *moved)
 {
-    struct stat st;
-    moved->fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (moved->fd < 0 || ckpt_host_fstat(moved->fd, &st) != 0) {
-        return errno;
-    }
-    moved->type = st.st_mode & S_IFMT;
-    return 0;
+    ckpt_host_close(moved->fd);
+    moved->fd = -1;
 }
 
-static int name_stub(struct ckptfs *fs, const struct moved *moved, struct inode *parent,
-                     const char *name)
+/* Finds NAME in PARENT before it goes to NEW_NAME in NEW_PARENT, where a stub needs a version. */
+static int prepare_move(struct ckptfs *fs, struct inode *parent, const char *name,
+                        struct inode *new_parent, const char *new_name, struct moved *moved)
 {
-    if (moved->type != S_IFREG) {
+    moved->fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (moved->fd < 0 || ckpt_host_fstat(moved->fd, &moved->st) != 0) {
+        return errno;
+    }
+    if (!S_ISREG(moved->st.st_mode)) {
         return 0;
     }
-    return ckpt_err_errno(ckpt_engine_name_stub(fs->engine, moved->fd, parent->fd, name));
+    return ckpt_err_errno(ckpt_engine_name_stub(fs->engine, moved->fd, new_parent->fd, new_name));
+}
+
+/* With the names locked: whether NAME still is what was prepared, or has become a stub (or anything
+ * else) since. */
+static bool has_changed(struct inode *parent, const char *name, const struct moved *moved)
+{
+    struct stat st;
+    return ckpt_host_fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (st.st_ino != moved->st.st_ino || st.st_dev != moved->st.st_dev);
 }
 
 /* The rename has happened, whatever becomes of this. */
 static void record_move(struct ckptfs *fs, const struct moved *moved, const char *name)
 {
     enum ckpt_err err = CKPT_OK;
-    if (moved->type == S_IFREG) {
+    if (S_ISREG(moved->st.st_mode)) {
         err = ckpt_engine_capture(fs->engine, moved->fd);
-    } else if (moved->type == S_IFDIR) {
+    } else if (S_ISDIR(moved->st.st_mode)) {
         err = ckpt_engine_dir_moved(fs->engine, moved->fd);
     }
-    if (err != CKPT_OK) {
-        log_write(fs->log, CKPT_WARNING, "%s was renamed but could not be recorded: %s; the next start tries again",
-                  name, ckpt_err_text(err));
+    /* NOT_FOUND: it has lost that name again already. */
+    if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
+        log_write(fs->log, CKPT_WARNING,
+                  "%s was renamed but could not be recorded: %s; the next start tries again", name,
+                  ckpt_err_text(err));
     }
 }
 
@@ -282,19 +319,21 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
     struct moved moved = {.fd = -1};
     struct moved other = {.fd = -1};
     bool exchange = (flags & RENAME_EXCHANGE) != 0;
-    int err = open_moved(from, name, &moved);
-    if (err == 0 && exchange) {
-        err = open_moved(to, new_name, &other);
-    }
-    if (err == 0) {
-        err = name_stub(fs, &moved, to, new_name);
-    }
-    if (err == 0 && exchange) {
-        err = name_stub(fs, &other, from, name);
-    }
-    if (err == 0) {
+    bool again = true;
+    int err = 0;
+    while (again && err == 0) {
+        close_moved(&moved);
+        close_moved(&other);
+        err = prepare_move(fs, from, name, to, new_name, &moved);
+        if (err == 0 && exchange) {
+            err = prepare_move(fs, to, new_name, from, name, &other);
+        }
+        if (err != 0) {
+            break;
+        }
         ckpt_engine_names_lock(fs->engine);
-        if (ckpt_host_renameat2(from->fd, name, to->fd, new_name, flags) != 0) {
+        again = has_changed(from, name, &moved) || (exchange && has_changed(to, new_name, &other));
+        if (!again && ckpt_host_renameat2(from->fd, name, to->fd, new_name, flags) != 0) {
             err = errno;
         }
         ckpt_engine_names_unlock(fs->engine);
@@ -305,9 +344,20 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
             record_move(fs, &other, name);
         }
     }
-    ckpt_host_close(moved.fd);
-    ckpt_host_close(other.fd);
+    close_moved(&moved);
+    close_moved(&other);
     return err;
+}
+
+/* Whether NAME in PARENT is a view and nothing else. */
+static bool is_view(struct ckptfs *fs, struct inode *parent, const char *name)
+{
+    struct fuse_entry_param entry;
+    if (view_lookup(fs, parent, name, &entry) != 0) {
+        return false;
+    }
+    view_forget(fs, inode_of(fs, entry.ino), 1);
+    return true;
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -325,9 +375,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
     }
     int err = rename_entry(fs, from, name, to, new_name, flags);
     /* A view's name exists but can't be moved. */
-    struct fuse_entry_param entry;
-    if (err == ENOENT && view_lookup(fs, from, name, &entry) == 0) {
-        inode_forget(fs, inode_of(fs, entry.ino), 1);
+    if (err == ENOENT && (is_view(fs, from, name) ||
+                          ((flags & RENAME_EXCHANGE) != 0 && is_view(fs, to, new_name)))) {
         err = EROFS;
     }
     fuse_reply_err(req, err);

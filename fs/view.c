@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
-/* One letter per view in the run's attribute: lower case unlisted, upper case removed (store/FORMAT.md). */
+/* One letter per view in the run's attribute: lower case unlisted, upper case removed
+ * (store/FORMAT.md). */
 #define VIEWS_ATTRIBUTE CKPT_XATTR_PREFIX "views"
 enum { VIEWS_MAX = 8 };
 
@@ -21,6 +23,135 @@ static const struct top_view top_views[] = {
     {"latest", VIEW_LATEST, 'l'},
 };
 enum { TOP_VIEWS = sizeof top_views / sizeof *top_views };
+
+/*
+ * The nodes that the kernel knows. It asks for every name anew, because what views show changes by
+ * itself, and an answer with another node makes it drop what it has: working directories in views
+ * would be gone, and the pages of versions with them. So the same thing is always the same node.
+ */
+struct view_key {
+    uint64_t dir;
+    const struct inode *run; /* a directory that was made anew has the id of its predecessor */
+    uint32_t kind;
+    uint32_t number;
+    uint32_t beside;
+    uint32_t zero; /* no padding: the bytes are hashed */
+    char name[NAME_MAX + 1];
+};
+
+struct view_known {
+    struct view_key key;
+    struct inode *inode; /* one lookup of inode.c's counting */
+    uint64_t lookups;    /* the kernel's; view_set.lock */
+    UT_hash_handle hh;   /* view_set.lock */
+};
+
+struct view_set {
+    pthread_mutex_t lock;
+    struct view_known *known; /* lock */
+    pthread_mutex_t letters;  /* held while a run's attribute is changed */
+};
+
+enum ckpt_err view_set_create(struct view_set **set)
+{
+    struct view_set *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->letters, NULL);
+    *set = s;
+    return CKPT_OK;
+}
+
+void view_set_free(struct ckptfs *fs)
+{
+    struct view_known *known = NULL;
+    struct view_known *next = NULL;
+    if (fs->views == NULL) {
+        return;
+    }
+    HASH_ITER(hh, fs->views->known, known, next)
+    {
+        HASH_DEL(fs->views->known, known);
+        inode_forget(fs, known->inode, 1);
+        free(known);
+    }
+    pthread_mutex_destroy(&fs->views->letters);
+    pthread_mutex_destroy(&fs->views->lock);
+    free(fs->views);
+    fs->views = NULL;
+}
+
+static struct view_key key_of(const struct view_node *view)
+{
+    struct view_key key;
+    memset(&key, 0, sizeof key);
+    key.dir = view->dir;
+    key.run = view->run;
+    key.kind = view->kind;
+    key.number = view->kind == VIEW_VERSION ? view->version.number : 0;
+    key.beside = view->beside;
+    memcpy(key.name, view->name, strnlen(view->name, NAME_MAX));
+    return key;
+}
+
+static struct view_known *find_known(struct view_set *set, const struct view_node *view)
+{
+    struct view_key key = key_of(view);
+    struct view_known *known = NULL;
+    HASH_FIND(hh, set->known, &key, sizeof key, known);
+    return known;
+}
+
+/* The inode of VIEW, which it owns from here, with one more lookup. NULL: no memory, and VIEW is
+ * the caller's. */
+static struct inode *hold_node(struct ckptfs *fs, struct view_node *view)
+{
+    struct view_set *set = fs->views;
+    struct view_node *spare = view;
+    struct inode *inode = NULL;
+    struct view_known *fresh = calloc(1, sizeof *fresh);
+    if (fresh == NULL) {
+        return NULL;
+    }
+    pthread_mutex_lock(&set->lock);
+    struct view_known *known = find_known(set, view);
+    if (known == NULL && (fresh->inode = inode_for_view(fs, view)) != NULL) {
+        fresh->key = key_of(view);
+        HASH_ADD(hh, set->known, key, sizeof fresh->key, fresh);
+        known = fresh;
+        fresh = NULL;
+        spare = NULL;
+    }
+    if (known != NULL) {
+        known->lookups++;
+        inode = known->inode;
+    }
+    pthread_mutex_unlock(&set->lock);
+    free(fresh);
+    if (inode != NULL && spare != NULL) {
+        view_node_free(fs, spare);
+    }
+    return inode;
+}
+
+void view_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
+{
+    struct view_set *set = fs->views;
+    pthread_mutex_lock(&set->lock);
+    struct view_known *known = find_known(set, inode->view);
+    known->lookups -= lookups;
+    bool last = known->lookups == 0;
+    if (last) {
+        HASH_DEL(set->known, known);
+    }
+    pthread_mutex_unlock(&set->lock);
+    if (last) {
+        inode_forget(fs, inode, 1);
+        free(known);
+    }
+}
 
 void view_node_free(struct ckptfs *fs, struct view_node *view)
 {
@@ -91,7 +222,8 @@ static void read_letters(const struct inode *run, char letters[VIEWS_MAX + 1])
     letters[n < 0 ? 0 : n] = '\0';
 }
 
-static int write_letter(const struct inode *run, char letter, bool removed)
+/* With view_set.letters. */
+static int add_letter(const struct inode *run, char letter, bool removed)
 {
     char letters[VIEWS_MAX + 1];
     char upper = (char)(letter - 'a' + 'A');
@@ -109,11 +241,19 @@ static int write_letter(const struct inode *run, char letter, bool removed)
     return ckpt_host_fsetxattr(run->fd, VIEWS_ATTRIBUTE, letters, n, 0) != 0 ? errno : 0;
 }
 
+static int write_letter(struct ckptfs *fs, const struct inode *run, char letter, bool removed)
+{
+    pthread_mutex_lock(&fs->views->letters);
+    int err = add_letter(run, letter, removed);
+    pthread_mutex_unlock(&fs->views->letters);
+    return err;
+}
+
 /* ---- nodes ---- */
 
 static int enter(struct ckptfs *fs, struct view_node *view, struct fuse_entry_param *entry)
 {
-    struct inode *inode = inode_for_view(fs, view);
+    struct inode *inode = hold_node(fs, view);
     if (inode == NULL) {
         view_node_free(fs, view);
         return ENOMEM;
@@ -122,7 +262,7 @@ static int enter(struct ckptfs *fs, struct view_node *view, struct fuse_entry_pa
     entry->ino = inode_node(fs, inode);
     int err = view_stat(fs, inode, &entry->attr);
     if (err != 0) {
-        inode_forget(fs, inode, 1);
+        view_forget(fs, inode, 1);
     }
     return err;
 }
@@ -172,8 +312,8 @@ static int lookup_in_live(struct ckptfs *fs, struct inode *run, const char *name
 {
     bool hidden = strcmp(name, ".ckpt") == 0;
     uint64_t dir = CKPT_DIR_ROOT;
-    if (!hidden && (!fs->views_visible ||
-                    (strcmp(name, "history") != 0 && strcmp(name, "latest") != 0))) {
+    if (!hidden &&
+        (!fs->views_visible || (strcmp(name, "history") != 0 && strcmp(name, "latest") != 0))) {
         return ENOENT;
     }
     if (run->type != S_IFDIR || ckpt_live_dir_id(fs->store, run->fd, &dir) != CKPT_OK) {
@@ -281,9 +421,9 @@ int view_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
         return lookup_history(fs, in, name, entry);
     case VIEW_HISTORY_FILE: {
         uint32_t number = version_number(name);
-        enum ckpt_err err = number == 0 ? CKPT_ERR_NOT_FOUND
-                                        : ckpt_catalog_version(fs->store, in->dir, in->name, number,
-                                                               &version);
+        enum ckpt_err err =
+            number == 0 ? CKPT_ERR_NOT_FOUND
+                        : ckpt_catalog_version(fs->store, in->dir, in->name, number, &version);
         return err != CKPT_OK ? ckpt_err_errno(err) : enter_version(fs, in, &version, entry);
     }
     case VIEW_LATEST:
@@ -301,6 +441,26 @@ static struct timespec timespec_of(int64_t ns)
     return t;
 }
 
+ino_t view_parent_ino(const struct inode *inode)
+{
+    const struct view_node *view = inode->view;
+    switch (view->kind) {
+    case VIEW_HISTORY:
+    case VIEW_LATEST:
+        if (!view->beside) {
+            return view_ino(view->dir, VIEW_ROOT, false, "", 0);
+        }
+        break;
+    case VIEW_HISTORY_FILE:
+        return view_ino(view->dir, VIEW_HISTORY, view->beside, "", 0);
+    case VIEW_ROOT:
+    case VIEW_VERSION:
+    case VIEW_LINK:
+        break;
+    }
+    return view->run->key.ino;
+}
+
 int view_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
 {
     const struct view_node *view = inode->view;
@@ -311,6 +471,7 @@ int view_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
         return err;
     }
     found.st_ino = node_ino(view);
+    found.st_mode &= ~(mode_t)(S_ISUID | S_ISGID | S_ISVTX);
     found.st_blocks = 0;
     found.st_nlink = 2;
     found.st_size = 0;
@@ -449,20 +610,21 @@ static char letter_of(enum view_kind kind)
 
 int view_remove(struct ckptfs *fs, struct inode *parent, const char *name)
 {
-    const struct view_node *in = parent->view;
     struct fuse_entry_param entry;
-    if (in != NULL) {
-        return in->beside ? write_letter(in->run, letter_of(in->kind), false) : EROFS;
-    }
     int err = view_lookup(fs, parent, name, &entry);
     if (err != 0) {
         return err;
     }
     struct inode *inode = inode_of(fs, entry.ino);
-    err = inode->view->kind == VIEW_ROOT
-              ? EROFS
-              : write_letter(parent, letter_of(inode->view->kind), true);
-    inode_forget(fs, inode, 1);
+    const struct view_node *view = inode->view;
+    if (!view->beside) {
+        err = EROFS;
+    } else if (parent->view != NULL) {
+        err = write_letter(fs, view->run, letter_of(parent->view->kind), false);
+    } else {
+        err = write_letter(fs, parent, letter_of(view->kind), true);
+    }
+    view_forget(fs, inode, 1);
     return err;
 }
 
@@ -482,9 +644,9 @@ int view_open(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
     }
     pthread_mutex_lock(&inode->lock);
     if (view->reader == NULL) {
-        (void)!ckpt_live_path(fs->store, view->run->fd, run);
-        snprintf(label, sizeof label, "%s%s%s@v%" PRIu32, run, run[0] == '\0' ? "" : "/", view->name,
-                 view->version.number);
+        (void)!ckpt_catalog_path(fs->store, view->dir, run, sizeof run);
+        snprintf(label, sizeof label, "%s%s%s@v%" PRIu32, run, run[0] == '\0' ? "" : "/",
+                 view->name, view->version.number);
         err = ckpt_reader_open(fs->cache, &view->version.recipe, label, &view->reader);
     }
     if (err == CKPT_OK) {
