@@ -23,7 +23,7 @@ for epoch in range(1, 6):
         h = np.maximum(x @ w1, 0)
         e = (h @ w2 - y) / len(x)
         g2, g1 = h.T @ e, x.T @ ((e @ w2.T) * (h > 0))
-        w1, w2 = w1 - .02 * g1, w2 - .02 * g2
+        w1, w2 = w1 - .002 * g1, w2 - .002 * g2
     loss = float(((np.maximum(x @ w1, 0) @ w2 - y) ** 2).mean())
     print(f"epoch {epoch}  loss {loss:.4f}", flush=True)
     state = dict(w1=w1, w2=w2)
