@@ -1,5 +1,6 @@
 #include "mountpoint.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <mntent.h>
 #include <stdio.h>
@@ -88,11 +89,23 @@ bool mountpoint_detach(const char *mountpoint)
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
+/* stat that asks the filesystem: the kernel goes on answering for a dead one from what it
+ * remembers. */
+static int ask(const char *path, mode_t *mode)
+{
+    struct statx st;
+    if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) != 0) {
+        return -1;
+    }
+    *mode = st.stx_mode;
+    return 0;
+}
+
 char *mountpoint_prepare(struct log *log, const char *given)
 {
-    struct stat st;
+    mode_t mode = 0;
     char store[PATH_MAX] = "";
-    int failed = stat(given, &st);
+    int failed = ask(given, &mode);
     if (failed != 0 && errno == ENOTCONN) {
         if (!mountpoint_detach(given)) {
             log_write(
@@ -104,7 +117,7 @@ char *mountpoint_prepare(struct log *log, const char *given)
         }
         log_write(log, CKPT_NOTICE, "%s was left mounted by a daemon that has died; cleaned up",
                   given);
-        failed = stat(given, &st);
+        failed = ask(given, &mode);
     }
     char *path = failed != 0 ? NULL : realpath(given, NULL);
     if (path == NULL) {
@@ -112,7 +125,7 @@ char *mountpoint_prepare(struct log *log, const char *given)
                   errno == ENOENT ? "; make it with: mkdir -p " : "", errno == ENOENT ? given : "");
         return NULL;
     }
-    if (!S_ISDIR(st.st_mode)) {
+    if (!S_ISDIR(mode)) {
         log_write(log, CKPT_ERROR, "mount point %s is not a directory; give an empty directory",
                   given);
     } else if (is_ckptfs_mount(path, store, sizeof store)) {
