@@ -177,7 +177,7 @@ static enum ckpt_err put_version_row(struct ckpt_txn *txn, const struct ckpt_ver
     ckpt_put_le32(row + VERSION_UID, version->uid);
     ckpt_put_le32(row + VERSION_GID, version->gid);
     size_t n = version_key(key, version->dir, version->name, version->number);
-    return ckpt_db_insert(txn, CKPT_TABLE_VERSIONS, key, n, row, sizeof row);
+    return ckpt_db_put(txn, CKPT_TABLE_VERSIONS, key, n, row, sizeof row);
 }
 
 /* ---- walks ---- */
@@ -662,6 +662,14 @@ enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store, struct ckpt_
         version->number = newest.number;
         version->sequence = newest.sequence;
         err = ckpt_recipe_unref(store, codec, txn, &version->recipe);
+        /* The same bytes; a restore gives them the mode and time that the file had last. */
+        newest.mtime_ns = version->mtime_ns;
+        newest.mode = version->mode;
+        newest.uid = version->uid;
+        newest.gid = version->gid;
+        if (err == CKPT_OK) {
+            err = put_version_row(txn, &newest);
+        }
     } else if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
         *added = true;
         err = add_version(txn, version, &file);
