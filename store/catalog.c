@@ -184,7 +184,7 @@ static enum ckpt_err put_version_row(struct ckpt_txn *txn, const struct ckpt_ver
 
 static bool has_prefix(const struct ckpt_slice *key, const uint8_t *prefix, size_t n)
 {
-    return key->size >= n && memcmp(key->data, prefix, n) == 0;
+    return key->size >= n && (n == 0 || memcmp(key->data, prefix, n) == 0);
 }
 
 /* Calls STEP for each entry whose key begins with PREFIX, in order, until it says stop or fails. */
@@ -661,6 +661,7 @@ enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store, struct ckpt_
         *added = false;
         version->number = newest.number;
         version->sequence = newest.sequence;
+        file.recipe = version->recipe; /* a newer capture may have been forgotten */
         err = ckpt_recipe_unref(store, codec, txn, &version->recipe);
         /* The same bytes; a restore gives them the mode and time that the file had last. */
         newest.mtime_ns = version->mtime_ns;
