@@ -98,8 +98,8 @@ static int take_host(struct listing *listing, bool is_root)
         /* Above the mount's root stands its mount point; what the host has there is nobody's
          * affair. */
         bool above = is_root && strcmp(entry->d_name, "..") == 0;
-        err =
-            add(listing, entry->d_name, above ? root.st_ino : entry->d_ino, DTTOIF(entry->d_type));
+        err = add(listing, entry->d_name, above ? root.st_ino : entry->d_ino,
+                  (mode_t)DTTOIF(entry->d_type));
         errno = 0;
     }
     if (err == 0) {
