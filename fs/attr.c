@@ -29,20 +29,6 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
     }
 }
 
-/* A file that is just being swapped for its stub would take the change with it: claimed, it isn't.
-   0, or ESTALE when it has lost its name. */
-static int begin_change(struct inode *inode)
-{
-    return inode->type == S_IFREG ? inode_claim_wait(inode) : 0;
-}
-
-static void end_change(struct inode *inode)
-{
-    if (inode->type == S_IFREG) {
-        inode_unclaim(inode);
-    }
-}
-
 static int set_owner(struct inode *inode, const struct stat *attr, int to_set)
 {
     uid_t uid = (to_set & FUSE_SET_ATTR_UID) != 0 ? attr->st_uid : (uid_t)-1;
@@ -92,11 +78,10 @@ static int set_all(struct ckptfs *fs, struct inode *inode, const struct stat *at
         err = file_truncate(fs, inode, attr->st_size, fi);
     }
     if (err == 0 && (to_set & ~FUSE_SET_ATTR_SIZE) != 0) {
-        err = begin_change(inode);
-        if (err == 0) {
-            err = set_others(inode, attr, to_set);
-            end_change(inode);
-        }
+        /* A file that is just being exchanged for its stub would take the change with it: claimed, it isn't. */
+        inode_claim_wait(inode);
+        err = set_others(inode, attr, to_set);
+        inode_unclaim(inode);
     }
     return err;
 }
@@ -173,14 +158,15 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : begin_change(inode);
+    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : 0;
     if (err == 0) {
+        inode_claim_wait(inode);
         if (ckpt_host_fsetxattr(inode->fd, name, value, size, flags) != 0) {
             err = errno;
         } else if (strcmp(name, ACL_ATTRIBUTE) == 0) {
             drop_set_gid(req, inode);
         }
-        end_change(inode);
+        inode_unclaim(inode);
     }
     fuse_reply_err(req, err);
 }
@@ -189,10 +175,11 @@ void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : begin_change(inode);
+    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : 0;
     if (err == 0) {
+        inode_claim_wait(inode);
         err = ckpt_host_fremovexattr(inode->fd, name) != 0 ? errno : 0;
-        end_change(inode);
+        inode_unclaim(inode);
     }
     fuse_reply_err(req, err);
 }
@@ -228,9 +215,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct stat st;
     struct inode *from = is_own(name) ? NULL : bearer(inode, name);
-    int err = from == NULL ? ENODATA : inode_stat(fs, from, &st);
+    int err = from == NULL ? ENODATA : 0;
     char *value = err == 0 ? malloc(size > 0 ? size : 1) : NULL;
     if (err == 0 && value == NULL) {
         err = ENOMEM;
@@ -263,9 +249,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
     enum { MAX_LIST = 65536 };
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct stat st;
     struct inode *from = bearer(inode, NULL);
-    int err = from == NULL ? 0 : inode_stat(fs, from, &st);
     char *list = malloc(MAX_LIST);
     if (list == NULL) {
         fuse_reply_err(req, ENOMEM);
@@ -273,8 +257,6 @@ void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
     }
     if (from == NULL) {
         reply_value(req, list, 0, size);
-    } else if (err != 0) {
-        fuse_reply_err(req, err);
     } else {
         ssize_t n = ckpt_host_flistxattr(inode->fd, list, MAX_LIST);
         reply_value(req, list, n < 0 ? n : without_own(list, n), size);

@@ -12,7 +12,6 @@
 #include "view.h"
 #include <ckpt/host.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,7 +42,7 @@ static int warm(struct ckptfs *fs, struct inode *inode, bool keep)
     return ckpt_err_errno(err);
 }
 
-/* ESTALE: another inode has the name now, come again. EMPTIES: all the bytes are going to be thrown away. */
+/* EMPTIES: all the bytes are going to be thrown away. */
 static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
 {
     struct stat st;
@@ -66,14 +65,7 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
     if (!empties || in_use || st.st_nlink != 1) {
         return ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
     }
-    enum ckpt_err swapped = ckpt_engine_swap_empty(fs->engine, inode->fd);
-    if (swapped != CKPT_OK) {
-        return ckpt_err_errno(swapped);
-    }
-    pthread_mutex_lock(&inode->lock);
-    inode->replaced = true;
-    pthread_mutex_unlock(&inode->lock);
-    return ESTALE;
+    return ckpt_err_errno(ckpt_engine_swap_empty(fs->engine, inode->fd));
 }
 
 /* A close, or what comes to the same: the file may have become a new version. */
@@ -93,14 +85,11 @@ static int capture(struct ckptfs *fs, struct inode *inode)
 
 /* ---- open ---- */
 
-/* The host file by its descriptor: no name, no race. */
 static int open_host(const struct inode *inode, int flags)
 {
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", inode->fd);
     /* Offsets come with each request; direct I/O is the kernel's affair. */
-    flags &= ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_DIRECT);
-    return ckpt_host_openat(AT_FDCWD, link, flags | O_CLOEXEC, 0);
+    return ckpt_host_reopen(inode->fd,
+                            flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_DIRECT));
 }
 
 static int open_reader(struct ckptfs *fs, struct inode *inode)
@@ -157,23 +146,6 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *h
     free(handle);
 }
 
-/* An inode without a name that nobody has open is one whose name went elsewhere between lookup and open. */
-static bool lost_name(struct ckptfs *fs, struct inode *inode, int fd)
-{
-    struct stat st;
-    if (ckpt_host_fstat(fd, &st) != 0) {
-        return false;
-    }
-    nlink_t names = st.st_nlink;
-    if (names > 0 && ckpt_engine_is_pending(fs->engine, st.st_dev, st.st_ino)) {
-        names--;
-    }
-    pthread_mutex_lock(&inode->lock);
-    bool in_use = inode->handles > 0;
-    pthread_mutex_unlock(&inode->lock);
-    return names == 0 && !in_use;
-}
-
 /* With the inode claimed. 0 and FI->fh, or an errno. */
 static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
@@ -196,11 +168,6 @@ static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file
     handle->fd = open_host(inode, fi->flags);
     if (handle->fd < 0) {
         err = errno;
-    } else if (lost_name(fs, inode, handle->fd)) {
-        err = ESTALE;
-    }
-    if (err != 0) {
-        ckpt_host_close(handle->fd);
         free(handle);
         return err;
     }
@@ -213,11 +180,8 @@ static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file
 
 static int open_live(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
-    int err = inode_claim_wait(inode);
-    if (err != 0) {
-        return err;
-    }
-    err = open_claimed(fs, inode, fi);
+    inode_claim_wait(inode);
+    int err = open_claimed(fs, inode, fi);
     inode_unclaim(inode);
     return err;
 }
@@ -475,9 +439,7 @@ static int truncate_claimed(struct ckptfs *fs, struct inode *inode, off_t size)
     if (fd < 0) {
         return errno;
     }
-    if (lost_name(fs, inode, fd)) {
-        err = ESTALE;
-    } else if (ckpt_host_ftruncate(fd, size) != 0) {
+    if (ckpt_host_ftruncate(fd, size) != 0) {
         err = errno;
     }
     ckpt_host_close(fd);
@@ -492,11 +454,8 @@ int file_truncate(struct ckptfs *fs, struct inode *inode, off_t size, struct fus
     if (fi != NULL) {
         return ckpt_host_ftruncate(handle_of(fi)->fd, size) != 0 ? errno : 0;
     }
-    int err = inode_claim_wait(inode);
-    if (err != 0) {
-        return err;
-    }
-    err = truncate_claimed(fs, inode, size);
+    inode_claim_wait(inode);
+    int err = truncate_claimed(fs, inode, size);
     inode_unclaim(inode);
     /* Without a handle there will be no close. */
     return err != 0 ? err : capture(fs, inode);

@@ -10,10 +10,7 @@ struct inode_table {
     struct inode *root;
     pthread_mutex_t lock;
     struct inode *live; /* hash by host inode; lock */
-    /* The host inode that the engine has claimed; one that is looked up only now is claimed from birth. */
-    bool claim_set; /* lock */
-    dev_t claim_dev;
-    ino_t claim_ino;
+    struct inode *claimed_by_engine; /* with one lookup; the engine's thread only */
 };
 
 static struct inode *new_inode(int fd, const struct stat *st)
@@ -157,18 +154,32 @@ static int adopt(struct ckptfs *fs, int fd, const struct stat *st, struct inode 
     pthread_mutex_lock(&table->lock);
     inode = find(table, st->st_dev, st->st_ino);
     if (inode == NULL) {
-        fresh->claimed = table->claim_set && table->claim_dev == st->st_dev &&
-                         table->claim_ino == st->st_ino;
         HASH_ADD(hh, table->live, key, sizeof fresh->key, fresh);
+        inode = fresh->hh.tbl == NULL ? NULL : fresh;
     } else {
         inode->lookups++;
     }
     pthread_mutex_unlock(&table->lock);
-    if (inode != NULL) {
+    if (inode != fresh) {
         free_inode(fs, fresh);
     }
-    *out = inode != NULL ? inode : fresh;
-    return 0;
+    *out = inode;
+    return inode == NULL ? ENOMEM : 0;
+}
+
+/* NULL: the mount's root is made before the engine starts and goes after it. */
+static void lock_names(struct ckptfs *fs)
+{
+    if (fs->engine != NULL) {
+        ckpt_engine_names_lock(fs->engine);
+    }
+}
+
+static void unlock_names(struct ckptfs *fs)
+{
+    if (fs->engine != NULL) {
+        ckpt_engine_names_unlock(fs->engine);
+    }
 }
 
 int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
@@ -176,16 +187,18 @@ int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
 {
     struct stat st;
     struct inode *inode = NULL;
+    int err = 0;
+    lock_names(fs);
     int fd = ckpt_host_openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0) {
-        return errno;
-    }
-    if (ckpt_host_fstat(fd, &st) != 0) {
-        int err = errno;
+        err = errno;
+    } else if (ckpt_host_fstat(fd, &st) != 0) {
+        err = errno;
         ckpt_host_close(fd);
-        return err;
+    } else {
+        err = adopt(fs, fd, &st, &inode);
     }
-    int err = adopt(fs, fd, &st, &inode);
+    unlock_names(fs);
     if (err != 0) {
         return err;
     }
@@ -222,7 +235,7 @@ void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
     pthread_mutex_lock(&fs->inodes->lock);
     inode->lookups -= lookups;
     bool last = inode->lookups == 0;
-    if (last && inode->view == NULL) {
+    if (last && inode->hh.tbl != NULL) {
         HASH_DEL(fs->inodes->live, inode);
     }
     pthread_mutex_unlock(&fs->inodes->lock);
@@ -239,14 +252,10 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
     }
     if (inode->type == S_IFREG) {
         pthread_mutex_lock(&inode->lock);
-        bool replaced = inode->replaced;
         if (atomic_load(&inode->cold)) {
             found.st_blocks = (blkcnt_t)((inode->stub.stored + 511) / 512);
         }
         pthread_mutex_unlock(&inode->lock);
-        if (replaced) {
-            return ESTALE;
-        }
         if (found.st_nlink > 0 && fs->engine != NULL &&
             ckpt_engine_is_pending(fs->engine, found.st_dev, found.st_ino)) {
             found.st_nlink--;
@@ -258,16 +267,14 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
 
 /* ---- claims ---- */
 
-int inode_claim_wait(struct inode *inode)
+void inode_claim_wait(struct inode *inode)
 {
     pthread_mutex_lock(&inode->lock);
     while (inode->claimed) {
         pthread_cond_wait(&inode->unclaimed, &inode->lock);
     }
-    bool replaced = inode->replaced;
-    inode->claimed = !replaced;
+    inode->claimed = true;
     pthread_mutex_unlock(&inode->lock);
-    return replaced ? ESTALE : 0;
 }
 
 void inode_unclaim(struct inode *inode)
@@ -295,63 +302,58 @@ bool inode_writing(void *arg, dev_t dev, ino_t ino)
 bool inode_claim(void *arg, dev_t dev, ino_t ino)
 {
     struct ckptfs *fs = arg;
-    struct inode_table *table = fs->inodes;
-    bool claimed = true;
-    pthread_mutex_lock(&table->lock);
-    struct inode *inode = find(table, dev, ino);
-    if (inode != NULL) {
-        pthread_mutex_lock(&inode->lock);
-        claimed = !inode->claimed && inode->handles == 0;
-        if (claimed) {
-            inode->claimed = true;
-        }
-        pthread_mutex_unlock(&inode->lock);
+    struct inode *inode = hold(fs, dev, ino);
+    if (inode == NULL) {
+        return true; /* and nobody can look it up while the names are locked */
     }
+    pthread_mutex_lock(&inode->lock);
+    bool claimed = !inode->claimed && inode->handles == 0;
     if (claimed) {
-        table->claim_set = true;
-        table->claim_dev = dev;
-        table->claim_ino = ino;
+        inode->claimed = true;
     }
-    pthread_mutex_unlock(&table->lock);
+    pthread_mutex_unlock(&inode->lock);
+    if (claimed) {
+        fs->inodes->claimed_by_engine = inode;
+    } else {
+        inode_forget(fs, inode, 1);
+    }
     return claimed;
 }
 
-void inode_disclaim(void *arg, dev_t dev, ino_t ino, bool replaced)
+void inode_disclaim(void *arg)
 {
     struct ckptfs *fs = arg;
-    pthread_mutex_lock(&fs->inodes->lock);
-    fs->inodes->claim_set = false;
-    struct inode *inode = find(fs->inodes, dev, ino);
-    if (inode != NULL) {
-        pthread_mutex_lock(&inode->lock);
-        inode->claimed = false;
-        inode->replaced = replaced;
-        pthread_cond_broadcast(&inode->unclaimed);
-        pthread_mutex_unlock(&inode->lock);
+    struct inode *inode = fs->inodes->claimed_by_engine;
+    if (inode == NULL) {
+        return;
     }
-    pthread_mutex_unlock(&fs->inodes->lock);
+    fs->inodes->claimed_by_engine = NULL;
+    inode_unclaim(inode);
+    /* What it occupies is not what the kernel remembers. */
+    (void)fuse_lowlevel_notify_inval_inode(fs->session, inode_node(fs, inode), -1, 0);
+    inode_forget(fs, inode, 1);
 }
 
-void inode_entry_changed(void *arg, const char *path)
+void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
+                     const struct ckpt_stub *stub)
 {
     struct ckptfs *fs = arg;
-    char parent[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
-    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
-    struct stat st;
-    if (n >= sizeof parent) {
-        return;
-    }
-    memcpy(parent, path, n);
-    parent[n] = '\0';
-    if (ckpt_host_fstatat(ckpt_store_livefd(fs->store), n == 0 ? "." : parent, &st, 0) != 0) {
-        return;
-    }
-    struct inode *inode = hold(fs, st.st_dev, st.st_ino);
+    struct inode_table *table = fs->inodes;
+    pthread_mutex_lock(&table->lock);
+    struct inode *inode = find(table, dev, ino);
     if (inode != NULL) {
-        (void)fuse_lowlevel_notify_inval_entry(fs->session, inode_node(fs, inode), name,
-                                               strlen(name));
-        inode_forget(fs, inode, 1);
+        HASH_DEL(table->live, inode);
+        inode->key.dev = st->st_dev;
+        inode->key.ino = st->st_ino;
+        inode->hh.tbl = NULL;
+        HASH_ADD(hh, table->live, key, sizeof inode->key, inode);
+        (void)dup3(fd, inode->fd, O_CLOEXEC);
+        pthread_mutex_lock(&inode->lock);
+        if (stub != NULL) {
+            inode->stub = *stub;
+        }
+        atomic_store(&inode->cold, stub != NULL);
+        pthread_mutex_unlock(&inode->lock);
     }
+    pthread_mutex_unlock(&table->lock);
 }

@@ -3,17 +3,18 @@
  *
  * Three identities meet here:
  *
- * - The host inode (device, number) of a file in live/. It is what st_ino shows, and for its whole life it
- *   stands behind exactly one FUSE inode, because the kernel accepts one backing file per FUSE inode.
- * - The FUSE node id: the address of a struct inode, known to the kernel from lookup until forget. An
- *   O_PATH descriptor in it keeps the host inode's number from being used again meanwhile.
+ * - The FUSE node id: the address of a struct inode, known to the kernel from lookup until forget. It is the file
+ *   as its users know it.
+ * - The host inode (device, number) of a file in live/, which st_ino shows. At any time it stands behind exactly
+ *   one FUSE inode, because the kernel accepts one backing file per FUSE inode. An O_PATH descriptor keeps its
+ *   number from being used again.
  * - The name. One host inode may have several, or none any more while it is open. Names aren't kept: the host
  *   knows where an O_PATH descriptor stands (ckpt_live_path).
  *
- * When a name gets another host inode behind the kernel's back (a file is demoted to a stub; a pending
- * file is opened with O_TRUNC), the old struct inode is marked replaced and every request for it is
- * answered with ESTALE. The VFS then looks the name up again and goes on with the new inode; the program
- * doesn't notice.
+ * A file that nobody has open may be exchanged for another host inode under its name: for its stub when it is
+ * demoted, for an empty file when it is emptied while its bytes wait in pending/. The FUSE inode stays; its descriptor
+ * keeps its number and changes what it stands for (dup3), so whoever is using it gets the one or the other. Names
+ * are locked meanwhile (ckpt_engine_names_lock), so every lookup agrees with the table.
  *
  * Views (fs/view.h) have nodes of their own, with no host inode.
  */
@@ -23,6 +24,7 @@
 #include "fs.h"
 #include <ckpt/live.h>
 #include <stdint.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
 #include <uthash.h>
 
 struct view_node;
@@ -31,23 +33,22 @@ struct view_node;
 enum open_kind { OPEN_NONE, OPEN_PASSTHROUGH, OPEN_CACHED };
 
 struct inode {
-    /* Fixed from creation. */
     struct {
         dev_t dev;
         ino_t ino;
-    } key;                  /* of the host inode */
+    } key;                  /* of the host inode; inode_table.lock, fixed while claimed and for all but files */
+    /* Fixed from creation. */
     mode_t type;            /* S_IFMT bits */
     int fd;                 /* O_PATH; -1 for a view node */
     struct view_node *view; /* NULL for a file of live/ */
 
     uint64_t lookups; /* inode_table.lock */
 
-    /* Regular files. The lock is only ever held for a moment; whoever needs the inode to himself for longer
-       (open, truncate, a demotion) claims it. */
+    /* The lock is only ever held for a moment; whoever needs the inode to himself for longer (open, truncate, a
+       demotion) claims it. */
     pthread_mutex_t lock;
     pthread_cond_t unclaimed;
     bool claimed;
-    bool replaced;
     unsigned handles;
     unsigned writers;
     enum open_kind kind;
@@ -78,18 +79,19 @@ struct inode *inode_for_view(struct ckptfs *fs, struct view_node *view);
 
 void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups);
 
-/* Claims a regular file: waits for whoever has it. 0, or ESTALE when it has been replaced. */
-int inode_claim_wait(struct inode *inode);
+/* Claims the inode: waits for whoever has it. */
+void inode_claim_wait(struct inode *inode);
 void inode_unclaim(struct inode *inode);
 
 /* stat of a live inode as users see it: stubs with their real size and their stored blocks, link counts without
-   pending/. Returns 0 or an errno (ESTALE when replaced). */
+   pending/. Returns 0 or an errno. */
 int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st);
 
 /* The engine's hooks that concern inodes. */
 bool inode_writing(void *fs, dev_t dev, ino_t ino);
 bool inode_claim(void *fs, dev_t dev, ino_t ino);
-void inode_disclaim(void *fs, dev_t dev, ino_t ino, bool replaced);
-void inode_entry_changed(void *fs, const char *path);
+void inode_disclaim(void *fs);
+void inode_exchanged(void *fs, dev_t dev, ino_t ino, int fd, const struct stat *st,
+                     const struct ckpt_stub *stub);
 
 #endif

@@ -260,11 +260,10 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
                        : options->reserve,
         .filter = options->filter,
         .cache = fs->cache,
-        /* Nobody needs to hear of versions: the kernel keeps no names of views. */
         .hooks = {.writing = inode_writing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
-                  .entry_changed = inode_entry_changed},
+                  .exchanged = inode_exchanged},
         .hooks_arg = fs,
     };
     return ckpt_engine_start(fs->store, &config, &fs->engine);

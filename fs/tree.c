@@ -11,7 +11,6 @@
 #include <ckpt/host.h>
 #include <errno.h>
 #include <linux/fs.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -107,6 +106,16 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
     fuse_reply_none(req);
 }
 
+/* What came of recording a new name. NOT_FOUND: it is lost again already. */
+static void report_move(struct ckptfs *fs, enum ckpt_err err, const char *name)
+{
+    if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
+        log_write(fs->log, CKPT_WARNING,
+                  "%s got its name but could not be recorded: %s; the next start tries again", name,
+                  ckpt_err_text(err));
+    }
+}
+
 /* ---- making entries ---- */
 
 /* An entry has just been made by MADE == 0 (else errno is set): owner, lookup, reply. */
@@ -178,21 +187,23 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_node, cons
     finish_make(req, parent, name, made, 0777, false);
 }
 
-/* A regular file is claimed, so that it can't become another inode under its name meanwhile. */
+/* The inode is claimed, so that it can't become another one on the host meanwhile. */
 static int make_link(struct ckptfs *fs, struct inode *inode, struct inode *parent, const char *name)
 {
-    char source[64];
     int err = 0;
     if (inode->type == S_IFREG) {
         err = ckpt_err_errno(ckpt_engine_name_stub(fs->engine, inode->fd, parent->fd, name));
     }
     if (err == 0) {
-        (void)snprintf(source, sizeof source, "/proc/self/fd/%d", inode->fd);
         ckpt_engine_names_lock(fs->engine);
-        if (ckpt_host_linkat(AT_FDCWD, source, parent->fd, name, AT_SYMLINK_FOLLOW) != 0) {
+        if (ckpt_host_link_fd(inode->fd, parent->fd, name) != 0) {
             err = errno;
         }
         ckpt_engine_names_unlock(fs->engine);
+    }
+    if (err == 0 && inode->type == S_IFREG) {
+        /* The link has happened, whatever becomes of this. */
+        report_move(fs, ckpt_engine_capture_name(fs->engine, inode->fd, parent->fd, name), name);
     }
     return err;
 }
@@ -210,14 +221,9 @@ void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char 
     if (refuse(req, parent)) {
         return;
     }
-    bool regular = inode->type == S_IFREG;
-    int err = regular ? inode_claim_wait(inode) : 0;
-    if (err == 0) {
-        err = make_link(fs, inode, parent, new_name);
-        if (regular) {
-            inode_unclaim(inode);
-        }
-    }
+    inode_claim_wait(inode);
+    int err = make_link(fs, inode, parent, new_name);
+    inode_unclaim(inode);
     if (err == 0) {
         err = inode_lookup(fs, parent, new_name, &entry);
     }
@@ -305,12 +311,7 @@ static void record_move(struct ckptfs *fs, const struct moved *moved, const char
     } else if (S_ISDIR(moved->st.st_mode)) {
         err = ckpt_engine_dir_moved(fs->engine, moved->fd);
     }
-    /* NOT_FOUND: it has lost that name again already. */
-    if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
-        log_write(fs->log, CKPT_WARNING,
-                  "%s was renamed but could not be recorded: %s; the next start tries again", name,
-                  ckpt_err_text(err));
-    }
+    report_move(fs, err, name);
 }
 
 static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name, struct inode *to,

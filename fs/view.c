@@ -120,9 +120,14 @@ static struct inode *hold_node(struct ckptfs *fs, struct view_node *view)
     if (known == NULL && (fresh->inode = inode_for_view(fs, view)) != NULL) {
         fresh->key = key_of(view);
         HASH_ADD(hh, set->known, key, sizeof fresh->key, fresh);
-        known = fresh;
-        fresh = NULL;
-        spare = NULL;
+        if (fresh->hh.tbl != NULL) {
+            known = fresh;
+            fresh = NULL;
+            spare = NULL;
+        } else {
+            fresh->inode->view = NULL;
+            inode_forget(fs, fresh->inode, 1);
+        }
     }
     if (known != NULL) {
         known->lookups++;

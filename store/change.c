@@ -13,20 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 int ckpt_temporary(struct ckpt_engine *engine, char *name)
 {
     snprintf(name, 32, "%016" PRIxFAST64, atomic_fetch_add(&engine->next_temporary, 1));
     return ckpt_host_openat(ckpt_store_tmpfd(engine->store), name,
                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-}
-
-/* A second descriptor of the same inode, which may be an O_PATH one. */
-static int reopen(int fd, int flags)
-{
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    return ckpt_host_openat(AT_FDCWD, link, flags | O_CLOEXEC, 0);
 }
 
 /* ---- capture ---- */
@@ -46,6 +39,125 @@ static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, co
     return equal;
 }
 
+enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
+{
+    struct stat st;
+    struct ckpt_stub stub;
+    bool cold = false;
+    if (ckpt_host_fstat(fd, &st) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    if (!S_ISREG(st.st_mode) || st.st_nlink == 0 ||
+        !ckpt_filter_match(engine->config.filter, name, (uint64_t)st.st_size)) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_live_stub(fd, &stub, &cold);
+    if (err != CKPT_OK || cold) {
+        return err;
+    }
+    uint64_t dir = CKPT_DIR_ROOT;
+    pthread_mutex_lock(&engine->capture);
+    err = ckpt_dir_id_ensure(engine, dirfd, &dir);
+    bool too_deep = err == CKPT_ERR_UNSUPPORTED;
+    if (err == CKPT_OK && !known(engine, dir, name, &st)) {
+        err = ckpt_pending_add(engine, fd, dir, name);
+    }
+    pthread_mutex_unlock(&engine->capture);
+    return too_deep ? CKPT_OK : err;
+}
+
+/* The names, of all that were captured or are queued, that may be names of one inode. */
+struct names {
+    uint64_t ino;
+    struct ckpt_target *list;
+    bool no_memory;
+};
+
+static void add_name(struct names *names, uint64_t dir, const char *name)
+{
+    struct ckpt_target *target = calloc(1, sizeof *target);
+    if (target == NULL) {
+        names->no_memory = true;
+        return;
+    }
+    target->dir = dir;
+    memcpy(target->name, name, strnlen(name, NAME_MAX));
+    LL_PREPEND(names->list, target);
+}
+
+static bool see_file(void *arg, const struct ckpt_file *file, uint32_t versions)
+{
+    struct names *names = arg;
+    (void)versions;
+    if (file->stamp.ino == names->ino) {
+        add_name(names, file->dir, file->name);
+    }
+    return !names->no_memory;
+}
+
+static void see_queue(struct ckpt_engine *engine, struct names *names)
+{
+    const struct ckpt_saved_stamp *saved = NULL;
+    const struct ckpt_job *job = NULL;
+    pthread_mutex_lock(&engine->lock);
+    LL_FOREACH (engine->stamps, saved) {
+        if (saved->stamp.ino == names->ino) {
+            add_name(names, saved->dir, saved->name);
+        }
+    }
+    DL_FOREACH (engine->first, job) {
+        for (const struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
+            add_name(names, t->dir, t->name);
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static enum ckpt_err capture_if_name(struct ckpt_engine *engine, int fd, const struct stat *st,
+                                     const struct ckpt_target *target)
+{
+    char path[PATH_MAX];
+    struct stat named;
+    if (ckpt_catalog_path(engine->store, target->dir, path, sizeof path) != CKPT_OK) {
+        return CKPT_OK;
+    }
+    int dirfd = ckpt_host_openat(ckpt_store_livefd(engine->store), path[0] == '\0' ? "." : path,
+                                 O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (dirfd < 0) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = CKPT_OK;
+    if (ckpt_host_fstatat(dirfd, target->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        named.st_dev == st->st_dev && named.st_ino == st->st_ino) {
+        err = ckpt_engine_capture_name(engine, fd, dirfd, target->name);
+    }
+    ckpt_host_close(dirfd);
+    return err;
+}
+
+/* A file with several names was written through one of them, and FUSE doesn't say which: all have changed. */
+static enum ckpt_err capture_other_names(struct ckpt_engine *engine, int fd, const struct stat *st)
+{
+    struct names names = {.ino = st->st_ino};
+    struct ckpt_target *target = NULL;
+    struct ckpt_target *next = NULL;
+    enum ckpt_err err = ckpt_dir_rows_save(engine);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_each_file_of_all(engine->store, see_file, &names);
+        see_queue(engine, &names);
+    }
+    if (err == CKPT_OK && names.no_memory) {
+        err = CKPT_ERR_NOMEM;
+    }
+    LL_FOREACH_SAFE (names.list, target, next) {
+        if (err == CKPT_OK) {
+            err = capture_if_name(engine, fd, st, target);
+        }
+        free(target);
+    }
+    return err;
+}
+
 enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
 {
     struct stat st;
@@ -60,31 +172,20 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     }
     enum ckpt_err err = ckpt_live_path(engine->store, fd, path);
     if (err != CKPT_OK) {
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+        return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
+    nlink_t pending = ckpt_engine_is_pending(engine, st.st_dev, st.st_ino) ? 1 : 0;
     ckpt_split_path(path, parent, &name);
-    if (!ckpt_filter_match(engine->config.filter, name, (uint64_t)st.st_size)) {
-        return CKPT_OK;
-    }
-    struct ckpt_stub stub;
-    bool cold = false;
-    err = ckpt_live_stub(fd, &stub, &cold);
-    if (err != CKPT_OK || cold) {
-        return err;
-    }
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent,
                                      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (parent_fd < 0) {
         return ckpt_err_from_errno(errno);
     }
-    uint64_t dir = CKPT_DIR_ROOT;
-    pthread_mutex_lock(&engine->capture);
-    err = ckpt_dir_id_ensure(engine, parent_fd, &dir);
-    if (err == CKPT_OK && !known(engine, dir, name, &st)) {
-        err = ckpt_pending_add(engine, fd, dir, name);
-    }
-    pthread_mutex_unlock(&engine->capture);
+    err = ckpt_engine_capture_name(engine, fd, parent_fd, name);
     ckpt_host_close(parent_fd);
+    if (err == CKPT_OK && st.st_nlink - pending > 1) {
+        err = capture_other_names(engine, fd, &st);
+    }
     return err;
 }
 
@@ -192,7 +293,7 @@ enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
     if (!ckpt_engine_is_pending(engine, st.st_dev, st.st_ino)) {
         return CKPT_OK;
     }
-    int from = reopen(fd, O_RDONLY);
+    int from = ckpt_host_reopen(fd, O_RDONLY);
     if (from < 0) {
         return ckpt_err_from_errno(errno);
     }
@@ -215,21 +316,43 @@ enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
     return err;
 }
 
+enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path, const struct stat *was,
+                            const char *temporary, int fd, const struct ckpt_stub *stub)
+{
+    struct stat st;
+    enum ckpt_err err = CKPT_OK;
+    int path_fd = ckpt_host_reopen(fd, O_PATH);
+    if (path_fd < 0 || ckpt_host_fstat(path_fd, &st) != 0 ||
+        ckpt_host_renameat2(ckpt_store_tmpfd(engine->store), temporary,
+                            ckpt_store_livefd(engine->store), path, 0) != 0) {
+        err = ckpt_err_from_errno(errno);
+    }
+    if (err == CKPT_OK && engine->config.hooks.exchanged != NULL) {
+        engine->config.hooks.exchanged(engine->config.hooks_arg, was->st_dev, was->st_ino, path_fd,
+                                       &st, stub);
+    }
+    ckpt_host_close(path_fd);
+    return err;
+}
+
 enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
 {
     char name[32];
     char path[PATH_MAX];
+    struct stat st;
     int to = ckpt_temporary(engine, name);
     if (to < 0) {
         return ckpt_err_from_errno(errno);
     }
     enum ckpt_err err = ckpt_live_copy_metadata(fd, to);
+    if (err == CKPT_OK && ckpt_host_fstat(fd, &st) != 0) {
+        err = ckpt_err_from_errno(errno);
+    }
     if (err == CKPT_OK) {
         pthread_rwlock_wrlock(&engine->names);
         err = ckpt_live_path(engine->store, fd, path);
-        if (err == CKPT_OK && ckpt_host_renameat2(ckpt_store_tmpfd(engine->store), name,
-                                                  ckpt_store_livefd(engine->store), path, 0) != 0) {
-            err = ckpt_err_from_errno(errno);
+        if (err == CKPT_OK) {
+            err = ckpt_exchange(engine, path, &st, name, to, NULL);
         }
         pthread_rwlock_unlock(&engine->names);
     }
@@ -304,7 +427,7 @@ enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep)
     if (err != CKPT_OK || !cold) {
         return err;
     }
-    int writable = reopen(fd, O_RDWR);
+    int writable = ckpt_host_reopen(fd, O_RDWR);
     if (writable < 0) {
         return ckpt_err_from_errno(errno);
     }
@@ -350,9 +473,5 @@ enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirf
     memcpy(version.name, name, strnlen(name, NAME_MAX));
     struct ckpt_stamp unknown = {0};
     bool added = false;
-    err = ckpt_catalog_put_version(engine->store, &version, &unknown, 0, &added);
-    if (err == CKPT_OK && engine->config.hooks.versions_changed != NULL) {
-        engine->config.hooks.versions_changed(engine->config.hooks_arg, dir);
-    }
-    return err;
+    return ckpt_catalog_put_version(engine->store, &version, &unknown, 0, &added);
 }

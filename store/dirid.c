@@ -48,6 +48,7 @@ enum ckpt_err ckpt_dir_rows_save(struct ckpt_engine *engine)
             free(row);
         }
     }
+    pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
     pthread_mutex_unlock(&engine->rows);
     return err;
@@ -163,7 +164,7 @@ enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd)
     const char *name = NULL;
     err = ckpt_live_path(engine->store, fd, path);
     if (err != CKPT_OK) {
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+        return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
     ckpt_split_path(path, parent_path, &name);
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent_path,

@@ -395,9 +395,6 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
         err = ckpt_catalog_drop(engine->store, dir, name, command->numbers[i]);
     }
     if (err == CKPT_OK) {
-        if (engine->config.hooks.versions_changed != NULL) {
-            engine->config.hooks.versions_changed(engine->config.hooks_arg, dir);
-        }
         give_back(engine);
     }
     return err;
@@ -424,11 +421,12 @@ enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path)
 
 /* ---- flush and status ---- */
 
-/* With engine->lock: jobs up to SEQUENCE that are still to be taken, and those that can't be. */
+/* With engine->lock: whether jobs up to SEQUENCE are still to be taken, or directory rows to be saved; and the jobs that
+   can't be taken. */
 static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *writing,
                        unsigned *failed)
 {
-    bool busy = engine->finishing > 0;
+    bool busy = engine->finishing > 0 || engine->dir_rows != NULL;
     struct ckpt_job *job = NULL;
     *writing = 0;
     *failed = 0;
@@ -585,7 +583,12 @@ static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_c
     }
     /* Finds what the last process left behind. */
     engine->sweep = true;
-    pthread_rwlock_init(&engine->names, NULL);
+    /* An exchange mustn't wait until nobody looks anything up. */
+    pthread_rwlockattr_t names;
+    pthread_rwlockattr_init(&names);
+    pthread_rwlockattr_setkind_np(&names, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&engine->names, &names);
+    pthread_rwlockattr_destroy(&names);
     pthread_mutex_init(&engine->capture, NULL);
     pthread_mutex_init(&engine->rows, NULL);
     pthread_mutex_init(&engine->lock, NULL);

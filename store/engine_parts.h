@@ -17,6 +17,7 @@
 #include <ckpt/engine.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
 #include <uthash.h>
 
 /* One file name that is to get a version of a pending file. */
@@ -166,6 +167,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_
 
 /* Creates a file in tmp/ for writing; NAME (32 bytes) receives its name there. -1 and errno. */
 int ckpt_temporary(struct ckpt_engine *engine, char *name);
+/* Moves tmp/TEMPORARY, which is FD, over the live file PATH, which WAS is the stat of; a stub or an empty file
+   (STUB NULL). With the names locked for writing and the file claimed. */
+CKPT_MUST_USE enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path,
+                                          const struct stat *was, const char *temporary, int fd,
+                                          const struct ckpt_stub *stub);
 
 /* ---- hot.c ---- */
 

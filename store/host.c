@@ -190,6 +190,12 @@ int ckpt_host_openat(int dir, const char *path, int flags, mode_t mode)
     return fd;
 }
 
+int ckpt_host_reopen(int fd, int flags)
+{
+    char link[PROC_PATH];
+    return ckpt_host_openat(AT_FDCWD, proc_path(fd, link), flags | O_CLOEXEC, 0);
+}
+
 int ckpt_host_close(int fd)
 {
     if (fd < 0) {
@@ -318,6 +324,12 @@ int ckpt_host_linkat(int old_dir, const char *old_path, int new_dir, const char 
                      int flags)
 {
     return fail(FAIL_WRITE) ? -1 : linkat(old_dir, old_path, new_dir, new_path, flags);
+}
+
+int ckpt_host_link_fd(int fd, int dir, const char *path)
+{
+    char link[PROC_PATH];
+    return ckpt_host_linkat(AT_FDCWD, proc_path(fd, link), dir, path, AT_SYMLINK_FOLLOW);
 }
 
 int ckpt_host_unlinkat(int dir, const char *path, int flags)

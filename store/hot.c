@@ -178,6 +178,7 @@ struct demotion {
     int fd;
     struct stat st;
     struct ckpt_version newest;
+    struct ckpt_stub stub;
     char stub_name[32];
     int stub_fd;
 };
@@ -250,14 +251,14 @@ static enum ckpt_err compare(struct ckpt_engine *engine, struct demotion *d)
 
 static enum ckpt_err make_stub(struct ckpt_engine *engine, struct demotion *d)
 {
-    struct ckpt_stub stub = {.recipe = d->newest.recipe,
-                             .size = (uint64_t)d->st.st_size,
-                             .stored = d->newest.stored};
+    d->stub = (struct ckpt_stub){.recipe = d->newest.recipe,
+                                 .size = (uint64_t)d->st.st_size,
+                                 .stored = d->newest.stored};
     d->stub_fd = ckpt_temporary(engine, d->stub_name);
     if (d->stub_fd < 0 || ckpt_host_ftruncate(d->stub_fd, d->st.st_size) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    enum ckpt_err err = ckpt_live_set_stub(d->stub_fd, &stub);
+    enum ckpt_err err = ckpt_live_set_stub(d->stub_fd, &d->stub);
     if (err == CKPT_OK) {
         err = ckpt_live_copy_metadata(d->fd, d->stub_fd);
     }
@@ -270,9 +271,8 @@ static enum ckpt_err make_stub(struct ckpt_engine *engine, struct demotion *d)
 /* With the names locked, the inode claimed and a lease held nothing can get in between. */
 static enum ckpt_err swap(struct ckpt_engine *engine, struct demotion *d)
 {
-    int live = ckpt_store_livefd(engine->store);
     struct stat now;
-    if (ckpt_host_fstatat(live, d->path, &now, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (ckpt_host_fstatat(ckpt_store_livefd(engine->store), d->path, &now, AT_SYMLINK_NOFOLLOW) != 0) {
         return ckpt_err_from_errno(errno);
     }
     struct ckpt_stamp before = ckpt_stamp_of(&d->st);
@@ -281,10 +281,7 @@ static enum ckpt_err swap(struct ckpt_engine *engine, struct demotion *d)
         ckpt_engine_is_pending(engine, now.st_dev, now.st_ino)) {
         return CKPT_ERR_BUSY;
     }
-    if (ckpt_host_renameat2(ckpt_store_tmpfd(engine->store), d->stub_name, live, d->path, 0) != 0) {
-        return ckpt_err_from_errno(errno);
-    }
-    return CKPT_OK;
+    return ckpt_exchange(engine, d->path, &now, d->stub_name, d->stub_fd, &d->stub);
 }
 
 static enum ckpt_err swap_claimed(struct ckpt_engine *engine, struct demotion *d)
@@ -298,12 +295,9 @@ static enum ckpt_err swap_claimed(struct ckpt_engine *engine, struct demotion *d
         err = swap(engine, d);
         ckpt_live_unlease(d->fd);
     }
-    if (claimed && hooks->disclaim != NULL) {
-        hooks->disclaim(arg, d->st.st_dev, d->st.st_ino, err == CKPT_OK);
-    }
     pthread_rwlock_unlock(&engine->names);
-    if (err == CKPT_OK && hooks->entry_changed != NULL) {
-        hooks->entry_changed(arg, d->path);
+    if (claimed && hooks->disclaim != NULL) {
+        hooks->disclaim(arg);
     }
     return err;
 }
@@ -311,7 +305,6 @@ static enum ckpt_err swap_claimed(struct ckpt_engine *engine, struct demotion *d
 enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool asked)
 {
     struct demotion d = {.path = path, .asked = asked, .fd = -1, .stub_fd = -1};
-    struct ckpt_stub stub;
     bool cold = false;
     struct ckpt_stamp unknown = {0};
     enum ckpt_err err = CKPT_OK;
@@ -324,7 +317,7 @@ enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool
         err = ckpt_err_from_errno(errno);
         goto out;
     }
-    err = ckpt_live_stub(d.fd, &stub, &cold);
+    err = ckpt_live_stub(d.fd, &d.stub, &cold);
     if (err != CKPT_OK || cold || d.st.st_size == 0) {
         goto out;
     }

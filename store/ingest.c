@@ -204,6 +204,7 @@ static void stamp_live(struct ckpt_ingest *in, const struct published *p)
             ckpt_realtime_ns() - now.mtime_ns > TICK_NS) {
             stamp = now;
         }
+        stamp.ino = now.ino;
     }
     for (const struct ckpt_target *t = &p->job->target; t != NULL; t = t->next) {
         ckpt_stamp_save(engine, t->dir, t->name, &stamp, hot_bytes);
@@ -216,11 +217,6 @@ static void finish(struct ckpt_ingest *in, struct published *p)
     ckpt_pending_finish(engine, p->job);
     stamp_live(in, p);
     ckpt_host_close(p->fd);
-    if (engine->config.hooks.versions_changed != NULL) {
-        for (const struct ckpt_target *t = &p->job->target; t != NULL; t = t->next) {
-            engine->config.hooks.versions_changed(engine->config.hooks_arg, t->dir);
-        }
-    }
     ckpt_pending_free(p->job);
 }
 

@@ -109,7 +109,7 @@ struct ckpt_stamp ckpt_stamp_of(const struct stat *st)
 bool ckpt_stamp_equal(const struct ckpt_stamp *a, const struct ckpt_stamp *b)
 {
     return a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
-           a->ctime_ns == b->ctime_ns && a->ino != 0;
+           a->ctime_ns == b->ctime_ns && a->ctime_ns != 0;
 }
 
 enum ckpt_err ckpt_live_dir_id(struct ckpt_store *store, int fd, uint64_t *id)
@@ -153,11 +153,11 @@ static enum ckpt_err host_path(int fd, char *path)
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, PATH_MAX);
+    if (n >= PATH_MAX || (n < 0 && errno == ENAMETOOLONG)) {
+        return CKPT_ERR_UNSUPPORTED;
+    }
     if (n < 0) {
         return ckpt_err_from_errno(errno);
-    }
-    if (n >= PATH_MAX) {
-        return CKPT_ERR_UNSUPPORTED;
     }
     path[n] = '\0';
     return CKPT_OK;

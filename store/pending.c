@@ -37,10 +37,22 @@ struct ckpt_job *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t 
     return job;
 }
 
-static void insert(struct ckpt_engine *engine, struct ckpt_job *job)
+static enum ckpt_err insert(struct ckpt_engine *engine, struct ckpt_job *job)
 {
     HASH_ADD(hh, engine->jobs, key, sizeof job->key, job);
+    if (job->hh.tbl == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
     DL_APPEND(engine->first, job);
+    return CKPT_OK;
+}
+
+/* A job that found no memory in rekey isn't in the hash. */
+static void unhash(struct ckpt_engine *engine, struct ckpt_job *job)
+{
+    if (job->hh.tbl != NULL) {
+        HASH_DEL(engine->jobs, job);
+    }
 }
 
 void ckpt_pending_free(struct ckpt_job *job)
@@ -74,8 +86,10 @@ static void set_key(struct ckpt_job *job, const struct stat *st)
 
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
-    HASH_DEL(engine->jobs, job);
+    unhash(engine, job);
     set_key(job, st);
+    /* Nobody but the queue has this inode: without memory it is merely not found by it. */
+    job->hh.tbl = NULL;
     HASH_ADD(hh, engine->jobs, key, sizeof job->key, job);
 }
 
@@ -115,20 +129,30 @@ static enum ckpt_err link_entry(struct ckpt_engine *engine, int fd, const struct
 {
     char directory[34];
     char path[CKPT_PENDING_PATH];
-    char source[64];
     int pending = ckpt_store_pendingfd(engine->store);
     entry_name(job, directory);
     ckpt_pending_path(job, path);
-    snprintf(source, sizeof source, "/proc/self/fd/%d", fd);
     if (ckpt_host_mkdirat(pending, directory, 0700) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    if (ckpt_host_linkat(AT_FDCWD, source, pending, path, AT_SYMLINK_FOLLOW) != 0) {
+    if (ckpt_host_link_fd(fd, pending, path) != 0) {
         enum ckpt_err err = ckpt_err_from_errno(errno);
         (void)ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
         return err;
     }
     return CKPT_OK;
+}
+
+static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
+{
+    char directory[34];
+    char path[CKPT_PENDING_PATH];
+    int pending = ckpt_store_pendingfd(engine->store);
+    entry_name(job, directory);
+    ckpt_pending_path(job, path);
+    return ckpt_host_unlinkat(pending, path, 0) != 0
+               ? -1
+               : ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
 }
 
 enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir, const char *name)
@@ -166,10 +190,14 @@ enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir,
     set_key(job, &st);
     job->not_before = ckpt_now_ms() + engine->config.settle_ms;
     pthread_mutex_lock(&engine->lock);
-    insert(engine, job);
+    err = insert(engine, job);
     pthread_cond_signal(&engine->wake);
     pthread_mutex_unlock(&engine->lock);
-    return CKPT_OK;
+    if (err != CKPT_OK) {
+        unlink_entry(engine, job);
+        ckpt_pending_free(job);
+    }
+    return err;
 }
 
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
@@ -195,20 +223,15 @@ struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
 
 void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
 {
-    char directory[34];
-    char path[CKPT_PENDING_PATH];
-    entry_name(job, directory);
-    ckpt_pending_path(job, path);
-
     pthread_mutex_lock(&engine->lock);
-    HASH_DEL(engine->jobs, job);
+    unhash(engine, job);
     DL_DELETE(engine->first, job);
     engine->finishing++;
     pthread_mutex_unlock(&engine->lock);
 
-    int pending = ckpt_store_pendingfd(engine->store);
-    if (ckpt_host_unlinkat(pending, path, 0) != 0 ||
-        ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR) != 0) {
+    if (unlink_entry(engine, job) != 0) {
+        char path[CKPT_PENDING_PATH];
+        ckpt_pending_path(job, path);
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s/pending/%s is recorded but could not be removed from the queue: %s; the next "
                      "start takes it once more and finds nothing new",
@@ -270,8 +293,8 @@ static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *director
            somebody's copy of a store may; the second waits for the next start. */
         if (ckpt_pending_find(engine, job->key.dev, job->key.ino) != NULL) {
             ckpt_pending_free(job);
-        } else {
-            insert(engine, job);
+        } else if ((err = insert(engine, job)) != CKPT_OK) {
+            ckpt_pending_free(job);
         }
         if (sequence >= atomic_load(&engine->next_sequence)) {
             atomic_store(&engine->next_sequence, sequence + 1);

@@ -22,7 +22,8 @@
 
 enum { CKPT_DIR_ROOT = 0 };
 
-/* What identifies the content of a live file without reading it. All zero: unknown, matches nothing. */
+/* What identifies the content of a live file without reading it. Without times it matches nothing and says only which
+   inode the file was. */
 struct ckpt_stamp {
     uint64_t ino;
     uint64_t size;

@@ -26,20 +26,20 @@ struct ckpt_engine;
 
 /*
  * What the engine asks of a mounted filesystem. All NULL for a store that isn't mounted. Files are
- * named by host device and inode. Called from the engine's thread with no lock of the engine held.
+ * named by host device and inode. No other lock of the engine is held when they are called.
  */
 struct ckpt_engine_hooks {
     /* Is it open for writing? Then its capture waits. */
     bool (*writing)(void *arg, dev_t dev, ino_t ino);
-    /* About to swap the file under its name for a stub. False when it is open or just being opened. After
-       true, opens of it wait until disclaim, which tells whether the swap has happened; if so the inode has
-       lost its name and requests for it must be sent back to the name (ESTALE). */
+    /* About to exchange it for its stub. False when it is open or just being opened. After true, opens of it
+       wait until disclaim. */
     bool (*claim)(void *arg, dev_t dev, ino_t ino);
-    void (*disclaim)(void *arg, dev_t dev, ino_t ino, bool replaced);
-    /* The entry PATH (relative to live/) now means another inode: forget what the kernel has cached. */
-    void (*entry_changed)(void *arg, const char *path);
-    /* Versions of files directly in this directory came or went. */
-    void (*versions_changed)(void *arg, uint64_t dir);
+    void (*disclaim)(void *arg);
+    /* Its name has just passed to another inode, which is the same file to users: a stub of it (STUB), or an
+       empty file (STUB is NULL). FD is an O_PATH descriptor of that one and ST its stat. Called with the names
+       locked, so nobody has seen the name in between. */
+    void (*exchanged)(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
+                      const struct ckpt_stub *stub);
 };
 
 struct ckpt_engine_config {
@@ -66,11 +66,16 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_start(struct ckpt_store *store,
 void ckpt_engine_stop(struct ckpt_engine *engine, bool drain);
 
 /*
- * The file FD was closed after being open for writing, or got a new name. When it is one to capture and
- * differs from its newest version it is linked into pending/ and queued: from here on the trainer can't lose it.
- * OK when there is nothing to do. Host errors mean that it is not safe yet.
+ * The file FD was closed after being open for writing, or was moved. When it is one to capture and differs from
+ * its newest version it is linked into pending/ and queued: from here on the trainer can't lose it. That goes for
+ * each of its names that has versions or is to get some. OK when there is nothing to do. Host errors mean that it
+ * is not safe yet. A file deeper than PATH_MAX has no name that a tool could say, and is not captured.
  */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd);
+
+/* The same for the one name NAME in directory DIRFD that FD has got (a hard link). */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd,
+                                                     const char *name);
 
 /* Whether the inode has a link in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
@@ -80,7 +85,7 @@ bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 CKPT_MUST_USE enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd);
 
 /* Puts a new empty file with the same owner, mode and attributes under FD's name; the old inode lives on in
-   pending/. The caller has seen that nobody has it open and that it has one name. */
+   pending/. The caller has claimed it and seen that nobody has it open and that it has one name. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd);
 
 /* Makes the cold file FD hot in place: its bytes are written and synced, then the attribute goes. With
@@ -96,8 +101,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, in
 CKPT_MUST_USE enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd);
 
 /*
- * Held for reading around every change of a name below live/ (create, link, unlink, rename, ...); the engine
- * holds it for writing between looking at a name and swapping the file under it.
+ * Held for reading around every change of a name below live/ (create, link, unlink, rename, ...), and from looking
+ * a name up until it is known which file that is; the engine holds it for writing while it exchanges the
+ * file under a name.
  */
 void ckpt_engine_names_lock(struct ckpt_engine *engine);
 void ckpt_engine_names_unlock(struct ckpt_engine *engine);

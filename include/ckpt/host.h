@@ -20,6 +20,8 @@
 #include <sys/uio.h>
 
 int ckpt_host_openat(int dir, const char *path, int flags, mode_t mode);
+/* A second descriptor of the inode behind FD, which may be an O_PATH one: no name, no race. */
+int ckpt_host_reopen(int fd, int flags);
 int ckpt_host_close(int fd); /* -1 is ignored */
 ssize_t ckpt_host_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t ckpt_host_pwrite(int fd, const void *buf, size_t n, off_t offset);
@@ -32,6 +34,8 @@ int ckpt_host_mkdirat(int dir, const char *path, mode_t mode);
 int ckpt_host_mknodat(int dir, const char *path, mode_t mode, dev_t dev);
 int ckpt_host_symlinkat(const char *target, int dir, const char *path);
 int ckpt_host_linkat(int old_dir, const char *old_path, int new_dir, const char *new_path, int flags);
+/* A further name for the inode behind FD, which may be an O_PATH one. */
+int ckpt_host_link_fd(int fd, int dir, const char *path);
 int ckpt_host_unlinkat(int dir, const char *path, int flags);
 int ckpt_host_renameat2(int old_dir, const char *old_path, int new_dir, const char *new_path,
                         unsigned flags);

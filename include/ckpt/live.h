@@ -36,7 +36,7 @@ bool ckpt_stamp_equal(const struct ckpt_stamp *a, const struct ckpt_stamp *b);
 CKPT_MUST_USE enum ckpt_err ckpt_live_dir_id(struct ckpt_store *store, int fd, uint64_t *id);
 
 /* Where FD stands now: its path relative to live/ ("" for the root). NOT_FOUND when it has no name any
-   more. PATH has PATH_MAX bytes. */
+   more, UNSUPPORTED when it stands deeper than PATH_MAX. PATH has PATH_MAX bytes. */
 CKPT_MUST_USE enum ckpt_err ckpt_live_path(struct ckpt_store *store, int fd, char *path);
 
 #endif

@@ -69,11 +69,14 @@ class Opening(PosixCase):
 
     def test_path_descriptor_reopens_through_proc(self):
         path = self.file("a.pt", b"content")
-        fd = self.open(path, os.O_PATH)
+        fd = os.open(path, os.O_PATH)
+        self.addCleanup(os.close, fd)
         self.assertEqual(os.fstat(fd).st_size, 7)
         self.assertEqual(read(f"/proc/self/fd/{fd}"), b"content")
         write(f"/proc/self/fd/{fd}", b"changed")
         self.assertEqual(read(path), b"changed")
+        os.unlink(path)
+        self.assertEqual(read(f"/proc/self/fd/{fd}"), b"changed")
 
     def test_unnamed_file_works_or_is_refused_clearly(self):
         try:
