@@ -72,6 +72,11 @@ def write(path, content):
         file.write(content)
 
 
+def listed(where):
+    """The names in a directory (or an open one) without the views that a run shows once it has versions."""
+    return [name for name in os.listdir(where) if os.fsdecode(name) not in ("history", "latest")]
+
+
 # Waiting and processes -------------------------------------------------------------------------------------
 
 

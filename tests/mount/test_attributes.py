@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from mounted import (ACL_GROUP, ACL_GROUP_OBJ, ACL_MASK, ACL_NONE, ACL_OTHER, ACL_USER, ACL_USER_OBJ, GiB, NOBODY,
-                     PLAIN, Child, PosixCase, acl, as_nobody, main, needs_root, read, wait_for, write)
+                     PLAIN, Child, PosixCase, acl, as_nobody, listed, main, needs_root, read, wait_for, write)
 
 
 def mode(path):
@@ -245,10 +245,10 @@ class OtherUsers(PosixCase):
     def test_directories_without_search_permission(self):
         self.file("d/a.pt", b"x")
         os.chmod(self.path("d"), 0o744)
-        self.assertEqual(as_nobody(lambda: os.listdir(self.path("d"))), ["a.pt"])
+        self.assertEqual(as_nobody(lambda: listed(self.path("d"))), ["a.pt"])
         self.fails(errno.EACCES, as_nobody, lambda: os.open(self.path("d", "a.pt"), os.O_RDONLY))
         os.chmod(self.path("d"), 0o711)
-        self.fails(errno.EACCES, as_nobody, lambda: os.listdir(self.path("d")))
+        self.fails(errno.EACCES, as_nobody, lambda: listed(self.path("d")))
         self.assertEqual(as_nobody(lambda: read(self.path("d", "a.pt")).decode()), "x")
 
     def test_what_a_user_makes_belongs_to_it(self):

@@ -10,7 +10,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from mounted import (AT_FDCWD, AT_SYMLINK_FOLLOW, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, Child,
-                     KiB, MiB, PosixCase, call, data, fallocate, main, read, write)
+                     KiB, MiB, PosixCase, call, data, fallocate, listed, main, read, write)
 
 
 class Opening(PosixCase):
@@ -342,7 +342,7 @@ class OpenWithoutAName(PosixCase):
         os.unlink(self.path("a.pt"))
         os.write(fd, b"content")
         self.assertEqual(os.pread(fd, 10, 0), b"content")
-        self.assertEqual(os.listdir(self.dir), [])
+        self.assertEqual(listed(self.dir), [])
 
     def test_the_name_can_be_used_again_at_once(self):
         fd = self.open(self.file("a.pt", b"old"), os.O_RDWR)
