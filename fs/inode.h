@@ -87,11 +87,11 @@ void inode_unclaim(struct inode *inode);
    pending/. Returns 0 or an errno. */
 int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st);
 
-/* The engine's hooks that concern inodes. */
-bool inode_writing(void *fs, dev_t dev, ino_t ino);
-bool inode_claim(void *fs, dev_t dev, ino_t ino);
-void inode_disclaim(void *fs);
-void inode_exchanged(void *fs, dev_t dev, ino_t ino, int fd, const struct stat *st,
+/* The engine's hooks that concern inodes; ARG is the struct ckptfs. */
+bool inode_writing(void *arg, dev_t dev, ino_t ino);
+bool inode_claim(void *arg, dev_t dev, ino_t ino);
+void inode_disclaim(void *arg);
+void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
                      const struct ckpt_stub *stub);
 
 #endif

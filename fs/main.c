@@ -356,14 +356,13 @@ static void prepare_process(void)
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         /* Every file that the kernel knows costs a descriptor. */
-        FILE *most = geteuid() == 0 ? fopen("/proc/sys/fs/nr_open", "re") : NULL;
-        unsigned long long limit = 0;
-        if (most != NULL && fscanf(most, "%llu", &limit) == 1 && limit > files.rlim_max) {
-            files.rlim_max = limit;
+        char text[32] = "";
+        int most = geteuid() == 0 ? open("/proc/sys/fs/nr_open", O_RDONLY | O_CLOEXEC) : -1;
+        if (most >= 0 && read(most, text, sizeof text - 1) > 0 &&
+            strtoull(text, NULL, 10) > files.rlim_max) {
+            files.rlim_max = strtoull(text, NULL, 10);
         }
-        if (most != NULL) {
-            (void)fclose(most);
-        }
+        ckpt_host_close(most);
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
@@ -445,10 +444,10 @@ static void *greet(void *arg)
         passthrough_unregister(fs->passthrough, id);
     }
     ckpt_host_close(probe);
-    (void)printf("%s mounted on %s (passthrough: %s)\n", d->store, fs->mountpoint,
-                 passthrough_text(fs->passthrough));
-    (void)fflush(stdout);
     if (!d->options->foreground) {
+        (void)printf("%s mounted on %s (passthrough: %s)\n", d->store, fs->mountpoint,
+                     passthrough_text(fs->passthrough));
+        (void)fflush(stdout);
         detach_process(d);
     }
     log_write(fs->log, CKPT_NOTICE, "ckptfs %s, pid %d: %s mounted on %s (passthrough: %s)",

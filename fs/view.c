@@ -1,5 +1,6 @@
 #include "view.h"
 #include <ckpt/host.h>
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -231,7 +232,7 @@ static void read_letters(const struct inode *run, char letters[VIEWS_MAX + 1])
 static int add_letter(const struct inode *run, char letter, bool removed)
 {
     char letters[VIEWS_MAX + 1];
-    char upper = (char)(letter - 'a' + 'A');
+    char upper = (char)toupper((unsigned char)letter);
     read_letters(run, letters);
     if (strchr(letters, upper) != NULL || (!removed && strchr(letters, letter) != NULL)) {
         return 0;
@@ -615,7 +616,7 @@ static char letter_of(enum view_kind kind)
 
 int view_remove(struct ckptfs *fs, struct inode *parent, const char *name)
 {
-    struct fuse_entry_param entry;
+    struct fuse_entry_param entry = {0};
     int err = view_lookup(fs, parent, name, &entry);
     if (err != 0) {
         return err;

@@ -623,7 +623,7 @@ static enum ckpt_err open_job(struct ckpt_ingest *in, const struct ckpt_job *job
 enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
 {
     int fd = -1;
-    struct stat st;
+    struct stat st = {0};
     ckpt_recipe_clear(&in->recipe);
     ckpt_recipe_init(&in->recipe);
     in->costs_count = in->booked = in->rows_count = 0;

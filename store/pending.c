@@ -243,16 +243,36 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* Two entries of one inode come from a crash after one was recorded and before it was taken out: they become one. */
+static enum ckpt_err load_job(struct ckpt_engine *engine, struct ckpt_job *job)
+{
+    struct ckpt_job *present = ckpt_pending_find(engine, job->key.dev, job->key.ino);
+    if (present == NULL) {
+        enum ckpt_err err = insert(engine, job);
+        if (err != CKPT_OK) {
+            ckpt_pending_free(job);
+        }
+        return err;
+    }
+    bool joined = false;
+    enum ckpt_err err = add_target(engine, present, job->target.dir, job->target.name, &joined);
+    if (err == CKPT_OK && unlink_entry(engine, job) != 0) {
+        err = ckpt_err_from_errno(errno);
+    }
+    ckpt_pending_free(job);
+    return err;
+}
+
 /* One directory of pending/ at start. A crash can leave it empty: between mkdir and link, or between
    unlink and rmdir. */
 static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *directory)
 {
     int pending = ckpt_store_pendingfd(engine->store);
-    uint64_t dir = 0;
-    uint64_t sequence = 0;
-    int used = 0;
-    if (sscanf(directory, "%16" SCNx64 ".%16" SCNx64 "%n", &dir, &sequence, &used) != 2 ||
-        used != 33 || directory[33] != '\0') {
+    char *end = NULL;
+    uint64_t dir = strtoull(directory, &end, 16);
+    bool ours = end == directory + 16 && *end == '.';
+    uint64_t sequence = ours ? strtoull(directory + 17, &end, 16) : 0;
+    if (!ours || end != directory + 33 || *end != '\0') {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s/pending/%s is nothing the queue has made; it is left alone",
                      ckpt_store_path(engine->store), directory);
@@ -289,13 +309,7 @@ static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *director
         err = ckpt_err_from_errno(errno);
     }
     if (job != NULL) {
-        /* A crash while a pending link was being exchanged can't leave two entries of one inode, but
-           somebody's copy of a store may; the second waits for the next start. */
-        if (ckpt_pending_find(engine, job->key.dev, job->key.ino) != NULL) {
-            ckpt_pending_free(job);
-        } else if ((err = insert(engine, job)) != CKPT_OK) {
-            ckpt_pending_free(job);
-        }
+        err = load_job(engine, job);
         if (sequence >= atomic_load(&engine->next_sequence)) {
             atomic_store(&engine->next_sequence, sequence + 1);
         }

@@ -638,7 +638,7 @@ static enum ckpt_err open_db(struct ckpt_store *store, bool writable)
 static enum ckpt_err open_parts(struct ckpt_store *store, enum ckpt_access access,
                                 const char *holder)
 {
-    struct header header;
+    struct header header = {0};
     enum ckpt_err err = header_read(store->path, store->dirfd, &store->report, &header);
     if (err != CKPT_OK) {
         return err;

@@ -86,10 +86,10 @@ static uint64_t less(uint64_t before, uint64_t after)
 
 static int forget_all(struct forget *f, int argc, char **argv)
 {
-    struct ckpt_counters before;
-    struct ckpt_counters after;
-    struct ckpt_space space_before;
-    struct ckpt_space space_after;
+    struct ckpt_counters before = {0};
+    struct ckpt_counters after = {0};
+    struct ckpt_space space_before = {0};
+    struct ckpt_space space_after = {0};
     char stored[OUTPUT_SIZE];
     char host[OUTPUT_SIZE];
     int code = measure(f->tool, &before, &space_before);
