@@ -365,16 +365,12 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
 
 /* ---- cold files ---- */
 
-/* From here on the file's own bytes count. That must be on the disk before anything is written into it: the caller may make
+/* After the attribute has gone: that must be on the disk before anything is written into the file. The caller may make
    what he writes durable with fdatasync, which doesn't take a removed attribute along, and a file of the old size that
    still had it after a power loss would show the old bytes. */
-static enum ckpt_err unmark(int fd)
+static enum ckpt_err sync_unmarked(int fd)
 {
-    enum ckpt_err err = ckpt_live_clear_stub(fd);
-    if (err == CKPT_OK && ckpt_host_fsync(fd) != 0) {
-        err = ckpt_err_from_errno(errno);
-    }
-    return err;
+    return ckpt_host_fsync(fd) != 0 ? ckpt_err_from_errno(errno) : CKPT_OK;
 }
 
 static enum ckpt_err empty_stub(int fd)
@@ -382,7 +378,8 @@ static enum ckpt_err empty_stub(int fd)
     if (ckpt_host_ftruncate(fd, 0) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    return unmark(fd);
+    enum ckpt_err err = ckpt_live_clear_stub(fd);
+    return err == CKPT_OK ? sync_unmarked(fd) : err;
 }
 
 /* Until the attribute goes, the file is still the stub it was, whatever has been written into it. */
@@ -402,11 +399,14 @@ static enum ckpt_err fill_stub(struct ckpt_engine *engine, int fd, const struct 
     if (err == CKPT_OK && (ckpt_host_fdatasync(fd) != 0 || ckpt_host_futimens(fd, times) != 0)) {
         err = ckpt_err_from_errno(errno);
     }
+    if (err == CKPT_OK) {
+        err = ckpt_live_clear_stub(fd);
+    }
     if (err != CKPT_OK) {
         (void)ckpt_host_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
         return err;
     }
-    return unmark(fd);
+    return sync_unmarked(fd);
 }
 
 static void stamp_promoted(struct ckpt_engine *engine, int fd)
