@@ -41,7 +41,7 @@ int cmd_flush(struct tool *tool, int argc, char **argv)
     (void)json_object_set_new(tool->result, "versions_added", output_number(added));
     (void)json_object_set_new(tool->result, "still_open", output_number(still_open));
     if (!tool->json) {
-        printf("everything closed so far is in the store (%llu new %s)\n",
+        printf("everything closed so far is in the store; this waited for %llu new %s\n",
                (unsigned long long)added, output_plural(added, "version", "versions"));
     }
     if (!tool->json && still_open > 0) {

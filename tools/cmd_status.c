@@ -98,10 +98,10 @@ static void print_status(const json_t *r)
     line("store", json_string_value(json_object_get(r, "store")));
     print_daemon(r);
     printf("%-13s %llu\n", "versions", (unsigned long long)number(r, "versions"));
-    size_line("logical", "", number(r, "logical"));
-    size_line("unique", "", number(r, "unique"));
-    size_line("stored", "", number(r, "stored"));
-    printf("%-13s %.1f\n", "ratio", json_real_value(json_object_get(r, "ratio")));
+    size_line("logical", " in all versions, as they were written", number(r, "logical"));
+    size_line("unique", " of it differ", number(r, "unique"));
+    size_line("stored", " they take, compressed", number(r, "stored"));
+    printf("%-13s %.2f\n", "ratio", json_real_value(json_object_get(r, "ratio")));
     size_line("database", " on the host", number(r, "database_bytes"));
     size_line("free", " on the host", number(r, "host_free"));
 }
