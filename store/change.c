@@ -355,6 +355,12 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
             err = ckpt_exchange(engine, path, &st, name, to, NULL);
         }
         pthread_rwlock_unlock(&engine->names);
+        pthread_mutex_lock(&engine->lock);
+        struct ckpt_job *job = ckpt_pending_find(engine, st.st_dev, st.st_ino);
+        if (err == CKPT_OK && job != NULL) {
+            ckpt_pending_closed(engine, job);
+        }
+        pthread_mutex_unlock(&engine->lock);
     }
     if (err != CKPT_OK) {
         (void)ckpt_host_unlinkat(ckpt_store_tmpfd(engine->store), name, 0);

@@ -79,6 +79,11 @@ static void postpone(struct ckpt_engine *engine, struct ckpt_job *job, enum ckpt
     job->running = false;
     job->recorded = false;
     job->writing = err == CKPT_ERR_BUSY;
+    if (!job->writing) {
+        job->busy_since = 0;
+    } else if (job->busy_since == 0) {
+        job->busy_since = ckpt_now_ms();
+    }
     bool first_failure = !job->failed;
     job->failed = err != CKPT_ERR_BUSY && err != CKPT_ERR_CHANGED && err != CKPT_ERR_NOSPC;
     job->not_before = ckpt_now_ms() + (job->failed ? FAILED_RETRY_MS : RETRY_MS);

@@ -40,6 +40,7 @@ struct ckpt_job {
     bool running;
     bool recorded; /* its versions stand in a transaction that is not committed yet */
     bool writing; /* left out until whoever has it open for writing is done */
+    int64_t busy_since; /* milliseconds, monotonic: first found open for writing; 0: wasn't when last tried */
     bool failed;  /* could not be read; tried again now and then */
     UT_hash_handle hh;
     struct ckpt_job *prev;
@@ -128,10 +129,12 @@ CKPT_MUST_USE enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine);
 enum { CKPT_PENDING_PATH = 34 + NAME_MAX + 1 };
 void ckpt_pending_path(const struct ckpt_job *job, char *path);
 /* With engine->lock: the job of an inode or NULL; the first job that can run now or NULL, with *WAIT the
-   milliseconds until one may (-1: none known). */
+   milliseconds until one may (-1: none known). Jobs of one name run in the order of their closes. */
 struct ckpt_job *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait);
-/* With engine->lock: the pending entry is another inode from now on. */
+/* With engine->lock: nobody has the entry's inode open for writing any more. */
+void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job);
+/* With engine->lock: the pending entry is another inode from now on, which nobody else has. */
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st);
 /* The job is in the database: takes it out of the queue (from here its inode isn't pending), then out of
    pending/. Engine thread. */

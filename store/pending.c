@@ -15,6 +15,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
+enum {
+    RELEASE_MS = 5000, /* so long after a close its file may still look open */
+};
+
 static void entry_name(const struct ckpt_job *job, char name[34])
 {
     snprintf(name, 34, "%016" PRIx64 ".%016" PRIx64, job->target.dir, job->sequence);
@@ -84,8 +88,19 @@ static void set_key(struct ckpt_job *job, const struct stat *st)
     job->bytes = (uint64_t)st->st_size;
 }
 
+void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job)
+{
+    if (job->writing) {
+        job->writing = false;
+        job->busy_since = 0;
+        job->not_before = ckpt_now_ms();
+        pthread_cond_signal(&engine->wake);
+    }
+}
+
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
+    ckpt_pending_closed(engine, job);
     unhash(engine, job);
     set_key(job, st);
     /* Nobody but the queue has this inode: without memory it is merely not found by it. */
@@ -200,6 +215,32 @@ enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir,
     return err;
 }
 
+static bool share_a_name(const struct ckpt_job *a, const struct ckpt_job *b)
+{
+    for (const struct ckpt_target *t = &a->target; t != NULL; t = t->next) {
+        for (const struct ckpt_target *u = &b->target; u != NULL; u = u->next) {
+            if (t->dir == u->dir && strcmp(t->name, u->name) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* An earlier file of the same name goes first, or the history would be in disorder and its end not the newest.
+   One that can't be read, or that somebody keeps open, is closed later than JOB and comes later. */
+static bool must_wait(const struct ckpt_engine *engine, const struct ckpt_job *job, int64_t now)
+{
+    for (const struct ckpt_job *earlier = engine->first; earlier != job; earlier = earlier->next) {
+        bool stuck = earlier->failed ||
+                     (earlier->writing && now - earlier->busy_since >= RELEASE_MS);
+        if (!earlier->running && !stuck && share_a_name(earlier, job)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
 {
     int64_t now = ckpt_now_ms();
@@ -211,8 +252,11 @@ struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
         }
         bool settling = !job->writing && !job->failed;
         int64_t left = settling && engine->hurry > 0 ? 0 : job->not_before - now;
-        if (left <= 0) {
+        if (left <= 0 && !must_wait(engine, job, now)) {
             return job;
+        }
+        if (left <= 0) {
+            continue; /* until the one it waits for has had its turn */
         }
         if (*wait < 0 || left < *wait) {
             *wait = left;

@@ -3,6 +3,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,14 +24,23 @@ struct world {
     struct ckpt_filter *filter;
     struct ckpt_engine *engine;
     uint8_t *bytes;
+    atomic_ullong open_ino; /* seems open for writing the next LOOKS times */
+    atomic_int looks;
 };
+
+static bool seems_open(void *arg, dev_t dev, ino_t ino)
+{
+    struct world *w = arg;
+    (void)dev;
+    return ino == w->open_ino && atomic_fetch_sub(&w->looks, 1) > 0;
+}
 
 static void start(struct world *w)
 {
     struct ckpt_report none = {0};
     assert_int_equal(ckpt_store_open(w->store_dir, CKPT_WRITE, "a test", &none, &w->store), CKPT_OK);
     struct ckpt_engine_config config = {
-        .threads = 2, .hot_limit = UINT64_MAX, .filter = w->filter};
+        .threads = 2, .hot_limit = UINT64_MAX, .filter = w->filter, .hooks.writing = seems_open, .hooks_arg = w};
     assert_int_equal(ckpt_engine_start(w->store, &config, &w->engine), CKPT_OK);
 }
 
@@ -74,16 +84,30 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Writes the file, closes it, and waits until it is a version. */
+/* Writes a new file, puts it in the place of NAME and hands it over. LOOKS: so often it still seems open. */
+static void replace(struct world *w, const char *name, const uint8_t *bytes, size_t n, int looks)
+{
+    struct stat st;
+    int live = ckpt_store_livefd(w->store);
+    int fd = openat(live, "new.tmp", O_RDWR | O_CREAT | O_EXCL, 0644);
+    assert_int_equal(write(fd, bytes, n), n);
+    assert_int_equal(fstat(fd, &st), 0);
+    close(fd);
+    assert_int_equal(renameat(live, "new.tmp", live, name), 0);
+    if (looks > 0) {
+        w->open_ino = st.st_ino;
+        w->looks = looks;
+    }
+    fd = openat(live, name, O_PATH);
+    assert_int_equal(ckpt_engine_capture(w->engine, fd), CKPT_OK);
+    close(fd);
+}
+
+/* The same, and waits until it is a version. */
 static void save(struct world *w, const char *name, const uint8_t *bytes, size_t n)
 {
     unsigned still_open = 0;
-    int fd = openat(ckpt_store_livefd(w->store), name, O_RDWR | O_CREAT | O_TRUNC, 0644);
-    assert_int_equal(write(fd, bytes, n), n);
-    close(fd);
-    fd = openat(ckpt_store_livefd(w->store), name, O_PATH);
-    assert_int_equal(ckpt_engine_capture(w->engine, fd), CKPT_OK);
-    close(fd);
+    replace(w, name, bytes, n, 0);
     assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_OK);
     assert_int_equal(still_open, 0);
 }
@@ -163,6 +187,53 @@ static void forgetting_gives_everything_back(void **state)
     assert_clean(w, 0);
 }
 
+static void assert_size(struct world *w, const char *name, uint32_t number, uint64_t size)
+{
+    struct ckpt_version version;
+    assert_int_equal(ckpt_catalog_version(w->store, CKPT_DIR_ROOT, name, number, &version), CKPT_OK);
+    assert_int_equal(version.size, size);
+}
+
+static void wait_until_looked(struct world *w, int left)
+{
+    while (w->looks > left) {
+        usleep(1000);
+    }
+}
+
+static void versions_come_in_the_order_of_the_closes(void **state)
+{
+    struct world *w = *state;
+    unsigned still_open = 0;
+    replace(w, "a.pt", w->bytes, 1000, 1);
+    wait_until_looked(w, 0); /* the close isn't through yet: put off */
+    replace(w, "a.pt", w->bytes, 2000, 0);
+    replace(w, "b.pt", w->bytes, 3000, 0);
+    assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_OK);
+    assert_int_equal(still_open, 0);
+    assert_size(w, "a.pt", 1, 1000);
+    assert_size(w, "a.pt", 2, 2000);
+    assert_size(w, "b.pt", 1, 3000);
+    assert_clean(w, 3);
+}
+
+static void a_file_that_stays_open_holds_up_nobody(void **state)
+{
+    struct world *w = *state;
+    unsigned still_open = 0;
+    replace(w, "a.pt", w->bytes, 1000, 1000000);
+    wait_until_looked(w, 999999);
+    replace(w, "a.pt", w->bytes, 2000, 0);
+    assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_OK);
+    assert_int_equal(still_open, 1);
+    assert_size(w, "a.pt", 1, 2000);
+    w->looks = 0;
+    assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_OK);
+    assert_int_equal(still_open, 0);
+    assert_size(w, "a.pt", 2, 1000);
+    assert_clean(w, 2);
+}
+
 static void what_changed_while_nobody_looked_is_found_at_start(void **state)
 {
     struct world *w = *state;
@@ -187,6 +258,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(equal_contents_share_everything_but_their_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_file_comes_back_bit_by_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting_gives_everything_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_come_in_the_order_of_the_closes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_stays_open_holds_up_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(what_changed_while_nobody_looked_is_found_at_start, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
