@@ -455,7 +455,41 @@ enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep)
     return err;
 }
 
+/* Whether a closed file waits to become a version of this name. */
+static bool is_queued(struct ckpt_engine *engine, uint64_t dir, const char *name)
+{
+    bool queued = false;
+    const struct ckpt_job *job = NULL;
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH (engine->first, job) {
+        for (const struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
+            queued |= t->dir == dir && strcmp(t->name, name) == 0;
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return queued;
+}
+
 enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
+{
+    struct ckpt_stub stub;
+    bool cold = false;
+    uint64_t dir = CKPT_DIR_ROOT;
+    unsigned still_open = 0;
+    enum ckpt_err err = ckpt_live_stub(fd, &stub, &cold);
+    if (err != CKPT_OK || !cold) {
+        return err;
+    }
+    err = ckpt_live_dir_id(engine->store, dirfd, &dir);
+    if (err == CKPT_OK && is_queued(engine, dir, name)) {
+        /* Its version comes first. A file that can't be read is no reason not to move another. */
+        err = ckpt_engine_flush(engine, &still_open);
+        err = err == CKPT_ERR_IO ? CKPT_OK : err;
+    }
+    return err == CKPT_OK || err == CKPT_ERR_NOT_FOUND ? ckpt_name_stub(engine, fd, dirfd, name) : err;
+}
+
+enum ckpt_err ckpt_name_stub(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
 {
     struct ckpt_stub stub;
     struct stat st;

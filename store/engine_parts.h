@@ -176,6 +176,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char
                                           const struct stat *was, const char *temporary, int fd,
                                           const struct ckpt_stub *stub);
 
+/* ckpt_engine_name_stub, which waits for nothing: at start there is no thread that could be waited for. */
+CKPT_MUST_USE enum ckpt_err ckpt_name_stub(struct ckpt_engine *engine, int fd, int dirfd,
+                                           const char *name);
+
 /* ---- hot.c ---- */
 
 /* A stamp for the next transaction; all zero when FD can't be trusted to still be what was read. */

@@ -39,7 +39,7 @@ static enum ckpt_err check_stub(struct ckpt_engine *engine, int fd, int dirfd, c
     if ((err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) || search.found) {
         return err;
     }
-    err = ckpt_engine_name_stub(engine, fd, dirfd, name);
+    err = ckpt_name_stub(engine, fd, dirfd, name);
     if (err == CKPT_ERR_NOT_FOUND) {
         char path[PATH_MAX] = "";
         (void)!ckpt_live_path(engine->store, fd, path);

@@ -242,6 +242,18 @@ class WhilePending(MountCase):
         self.same_file(self.saved, self.second)
         self.assert_versions(self.saved, [self.first, self.second])
 
+    def test_a_cold_file_moved_or_linked_over_it_comes_after_it(self):
+        cold = data(100_000, 3)
+        for place in (os.rename, os.link):
+            with self.subTest(place=place.__name__):
+                name = self.path(place.__name__ + ".pt")
+                self.mount.demote(self.file("cold.pt", cold))
+                write(name, self.second)
+                if place is os.link:
+                    os.unlink(name)
+                place(self.path("cold.pt"), name)
+                self.assert_versions(name, [self.second, cold])
+
     def test_hard_link_and_change_through_it(self):
         os.link(self.saved, self.path("b.pt"))
         self.assertEqual(os.stat(self.saved).st_nlink, 2)
