@@ -49,6 +49,7 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
     if (ckpt_store_stopped(fs->store)) {
         return EROFS;
     }
+    inode_find_name(fs, inode);
     if (atomic_load(&inode->cold)) {
         return warm(fs, inode, !empties);
     }
@@ -71,6 +72,7 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
 /* A close, or what comes to the same: the file may have become a new version. */
 static int capture(struct ckptfs *fs, struct inode *inode)
 {
+    inode_find_name(fs, inode);
     enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
     if (err != CKPT_OK) {
         char path[PATH_MAX] = "";

@@ -2,6 +2,8 @@
 #include "view.h"
 #include <ckpt/host.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,8 +31,19 @@ static struct inode *new_inode(int fd, const struct stat *st)
     return inode;
 }
 
+static void close_others(struct inode *inode)
+{
+    for (size_t i = 0; i < inode->others; i++) {
+        ckpt_host_close(inode->other_fds[i]);
+    }
+    free(inode->other_fds);
+    inode->other_fds = NULL;
+    inode->others = 0;
+}
+
 static void free_inode(struct ckptfs *fs, struct inode *inode)
 {
+    close_others(inode);
     ckpt_reader_close(inode->reader);
     if (inode->view != NULL) {
         view_node_free(fs, inode->view);
@@ -131,13 +144,66 @@ static int learn_stub(struct inode *inode)
     return 0;
 }
 
+/* ---- names of hard links ---- */
+
+static bool same_name(int a, int b)
+{
+    char link[64];
+    char path_a[PATH_MAX];
+    char path_b[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", a);
+    ssize_t n = readlink(link, path_a, sizeof path_a);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", b);
+    return n > 0 && readlink(link, path_b, sizeof path_b) == n &&
+           memcmp(path_a, path_b, (size_t)n) == 0;
+}
+
+/* Keeps FD, which is INODE by the name just looked up, if that name is a new one. */
+static void keep_name(struct inode *inode, int fd)
+{
+    pthread_mutex_lock(&inode->lock);
+    bool known = same_name(inode->fd, fd);
+    for (size_t i = 0; i < inode->others && !known; i++) {
+        known = same_name(inode->other_fds[i], fd);
+    }
+    int *fds = known ? NULL
+                     : realloc(inode->other_fds, (inode->others + 1) * sizeof *inode->other_fds);
+    if (fds != NULL) {
+        inode->other_fds = fds;
+        inode->other_fds[inode->others++] = fd;
+    }
+    pthread_mutex_unlock(&inode->lock);
+    if (fds == NULL) {
+        ckpt_host_close(fd);
+    }
+}
+
+void inode_find_name(struct ckptfs *fs, struct inode *inode)
+{
+    char path[PATH_MAX];
+    pthread_mutex_lock(&inode->lock);
+    while (inode->others > 0 &&
+           ckpt_live_path(fs->store, inode->fd, path) == CKPT_ERR_NOT_FOUND) {
+        int fd = inode->other_fds[--inode->others];
+        if (ckpt_live_path(fs->store, fd, path) == CKPT_OK) {
+            (void)dup3(fd, inode->fd, O_CLOEXEC);
+        }
+        ckpt_host_close(fd);
+    }
+    pthread_mutex_unlock(&inode->lock);
+}
+
 /* Finds or makes the inode of FD, which it owns from here. */
 static int adopt(struct ckptfs *fs, int fd, const struct stat *st, struct inode **out)
 {
     struct inode_table *table = fs->inodes;
     struct inode *inode = hold(fs, st->st_dev, st->st_ino);
     if (inode != NULL) {
-        ckpt_host_close(fd);
+        if (inode->type == S_IFREG && st->st_nlink > 1) {
+            keep_name(inode, fd);
+        } else {
+            ckpt_host_close(fd);
+        }
         *out = inode;
         return 0;
     }
@@ -349,6 +415,7 @@ void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat 
         HASH_ADD(hh, table->live, key, sizeof inode->key, inode);
         (void)dup3(fd, inode->fd, O_CLOEXEC);
         pthread_mutex_lock(&inode->lock);
+        close_others(inode); /* it had one name */
         if (stub != NULL) {
             inode->stub = *stub;
         }

@@ -9,7 +9,8 @@
  *   one FUSE inode, because the kernel accepts one backing file per FUSE inode. An O_PATH descriptor keeps its
  *   number from being used again.
  * - The name. One host inode may have several, or none any more while it is open. Names aren't kept: the host
- *   knows where an O_PATH descriptor stands (ckpt_live_path).
+ *   knows where an O_PATH descriptor stands (ckpt_live_path). Each stands for one name, though, so a file with hard
+ *   links has a descriptor for each name it was looked up by: when one goes, another takes its place.
  *
  * A file that nobody has open may be exchanged for another host inode under its name: for its stub when it is
  * demoted, for an empty file when it is emptied while its bytes wait in pending/. The FUSE inode stays; its descriptor
@@ -56,6 +57,8 @@ struct inode {
     struct ckpt_reader *reader; /* opened by the first cold open, closed with the last handle */
     atomic_bool cold;
     struct ckpt_stub stub; /* while cold */
+    int *other_fds;        /* O_PATH, by its other names */
+    size_t others;
 
     UT_hash_handle hh; /* inode_table.lock */
 };
@@ -78,6 +81,9 @@ int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
 struct inode *inode_for_view(struct ckptfs *fs, struct view_node *view);
 
 void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups);
+
+/* Before the engine asks where inode->fd stands: has it stand for a name that is still there, if there is one. */
+void inode_find_name(struct ckptfs *fs, struct inode *inode);
 
 /* Claims the inode: waits for whoever has it. */
 void inode_claim_wait(struct inode *inode);

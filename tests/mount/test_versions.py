@@ -262,6 +262,25 @@ class WhilePending(MountCase):
         for path in (self.saved, self.path("b.pt")):
             self.assert_versions(path, [self.first, self.second])
 
+    def test_of_two_hard_links_the_one_that_is_left_goes_on(self):
+        link = self.path("b.pt")
+        os.link(self.saved, link)
+        os.unlink(self.saved)
+        third = data(300_000, 3)
+        write(link, self.second)
+        write(link, third)
+        self.assert_versions(link, [self.first, self.second, third])
+
+    def test_the_first_of_two_hard_links_goes_on_when_the_second_has_gone(self):
+        link = self.path("b.pt")
+        os.link(self.saved, link)
+        os.stat(link)
+        os.unlink(link)
+        third = data(300_000, 3)
+        write(self.saved, self.second)
+        write(self.saved, third)
+        self.assert_versions(self.saved, [self.first, self.second, third])
+
     def test_hard_links_in_two_directories_share_every_change(self):
         os.mkdir(self.path("other"))
         linked = self.path("other", "b.pt")
