@@ -322,9 +322,9 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
             found.st_blocks = (blkcnt_t)((inode->stub.stored + 511) / 512);
         }
         pthread_mutex_unlock(&inode->lock);
-        if (found.st_nlink > 0 && fs->engine != NULL &&
-            ckpt_engine_is_pending(fs->engine, found.st_dev, found.st_ino)) {
-            found.st_nlink--;
+        if (fs->engine != NULL) {
+            unsigned pending = ckpt_engine_pending_links(fs->engine, found.st_dev, found.st_ino);
+            found.st_nlink -= pending < found.st_nlink ? pending : found.st_nlink;
         }
     }
     *st = found;

@@ -15,9 +15,14 @@
 #include <unistd.h>
 #include <utlist.h>
 
-int ckpt_temporary(struct ckpt_engine *engine, char *name)
+void ckpt_temporary_name(struct ckpt_engine *engine, char name[CKPT_TEMPORARY])
 {
-    snprintf(name, 32, "%016" PRIxFAST64, atomic_fetch_add(&engine->next_temporary, 1));
+    snprintf(name, CKPT_TEMPORARY, "%016" PRIxFAST64, atomic_fetch_add(&engine->next_temporary, 1));
+}
+
+int ckpt_temporary(struct ckpt_engine *engine, char name[CKPT_TEMPORARY])
+{
+    ckpt_temporary_name(engine, name);
     return ckpt_host_openat(ckpt_store_tmpfd(engine->store), name,
                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
@@ -67,22 +72,28 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
 }
 
 /* The names, of all that were captured or are queued, that may be names of one inode. */
+struct name {
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    struct name *next;
+};
+
 struct names {
     uint64_t ino;
-    struct ckpt_target *list;
+    struct name *list;
     bool no_memory;
 };
 
 static void add_name(struct names *names, uint64_t dir, const char *name)
 {
-    struct ckpt_target *target = calloc(1, sizeof *target);
-    if (target == NULL) {
+    struct name *added = calloc(1, sizeof *added);
+    if (added == NULL) {
         names->no_memory = true;
         return;
     }
-    target->dir = dir;
-    memcpy(target->name, name, strnlen(name, NAME_MAX));
-    LL_PREPEND(names->list, target);
+    added->dir = dir;
+    memcpy(added->name, name, strnlen(name, NAME_MAX));
+    LL_PREPEND(names->list, added);
 }
 
 static bool see_file(void *arg, const struct ckpt_file *file, uint32_t versions)
@@ -105,20 +116,18 @@ static void see_queue(struct ckpt_engine *engine, struct names *names)
             add_name(names, saved->dir, saved->name);
         }
     }
-    DL_FOREACH (engine->first, job) {
-        for (const struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
-            add_name(names, t->dir, t->name);
-        }
+    DL_FOREACH (engine->jobs, job) {
+        add_name(names, job->dir, job->name);
     }
     pthread_mutex_unlock(&engine->lock);
 }
 
 static enum ckpt_err capture_if_name(struct ckpt_engine *engine, int fd, const struct stat *st,
-                                     const struct ckpt_target *target)
+                                     const struct name *name)
 {
     char path[PATH_MAX];
     struct stat named;
-    if (ckpt_catalog_path(engine->store, target->dir, path, sizeof path) != CKPT_OK) {
+    if (ckpt_catalog_path(engine->store, name->dir, path, sizeof path) != CKPT_OK) {
         return CKPT_OK;
     }
     int dirfd = ckpt_host_openat(ckpt_store_livefd(engine->store), path[0] == '\0' ? "." : path,
@@ -127,9 +136,9 @@ static enum ckpt_err capture_if_name(struct ckpt_engine *engine, int fd, const s
         return CKPT_OK;
     }
     enum ckpt_err err = CKPT_OK;
-    if (ckpt_host_fstatat(dirfd, target->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+    if (ckpt_host_fstatat(dirfd, name->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
         named.st_dev == st->st_dev && named.st_ino == st->st_ino) {
-        err = ckpt_engine_capture_name(engine, fd, dirfd, target->name);
+        err = ckpt_engine_capture_name(engine, fd, dirfd, name->name);
     }
     ckpt_host_close(dirfd);
     return err;
@@ -139,8 +148,8 @@ static enum ckpt_err capture_if_name(struct ckpt_engine *engine, int fd, const s
 static enum ckpt_err capture_other_names(struct ckpt_engine *engine, int fd, const struct stat *st)
 {
     struct names names = {.ino = st->st_ino};
-    struct ckpt_target *target = NULL;
-    struct ckpt_target *next = NULL;
+    struct name *name = NULL;
+    struct name *next = NULL;
     enum ckpt_err err = ckpt_dir_rows_save(engine);
     if (err == CKPT_OK) {
         err = ckpt_catalog_each_file_of_all(engine->store, see_file, &names);
@@ -149,11 +158,11 @@ static enum ckpt_err capture_other_names(struct ckpt_engine *engine, int fd, con
     if (err == CKPT_OK && names.no_memory) {
         err = CKPT_ERR_NOMEM;
     }
-    LL_FOREACH_SAFE (names.list, target, next) {
+    LL_FOREACH_SAFE (names.list, name, next) {
         if (err == CKPT_OK) {
-            err = capture_if_name(engine, fd, st, target);
+            err = capture_if_name(engine, fd, st, name);
         }
-        free(target);
+        free(name);
     }
     return err;
 }
@@ -174,7 +183,7 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
-    nlink_t pending = ckpt_engine_is_pending(engine, st.st_dev, st.st_ino) ? 1 : 0;
+    nlink_t pending = ckpt_engine_pending_links(engine, st.st_dev, st.st_ino);
     ckpt_split_path(path, parent, &name);
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent,
                                      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
@@ -192,9 +201,19 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino)
 {
     pthread_mutex_lock(&engine->lock);
-    bool pending = ckpt_pending_find(engine, dev, ino) != NULL;
+    const struct ckpt_held *held = ckpt_pending_find(engine, dev, ino);
+    bool pending = held != NULL && held->jobs != NULL;
     pthread_mutex_unlock(&engine->lock);
     return pending;
+}
+
+unsigned ckpt_engine_pending_links(struct ckpt_engine *engine, dev_t dev, ino_t ino)
+{
+    pthread_mutex_lock(&engine->lock);
+    const struct ckpt_held *held = ckpt_pending_find(engine, dev, ino);
+    unsigned links = held == NULL ? 0 : held->links;
+    pthread_mutex_unlock(&engine->lock);
+    return links;
 }
 
 /* ---- changing a pending file ---- */
@@ -260,24 +279,42 @@ static enum ckpt_err copy_bytes(int from, int to, off_t size)
     return err;
 }
 
-/* Puts the copy tmp/NAME in the place of the inode's pending link, if that is still there. */
-static enum ckpt_err exchange(struct ckpt_engine *engine, const struct stat *original, int copy,
-                              const char *name)
+/* Puts a link to COPY in the place of the job's. With engine->lock. */
+static enum ckpt_err exchange_one(struct ckpt_engine *engine, struct ckpt_job *job, int copy,
+                                  const struct stat *copy_st)
 {
-    enum ckpt_err err = CKPT_OK;
+    char name[CKPT_TEMPORARY];
     char path[CKPT_PENDING_PATH];
+    int tmp = ckpt_store_tmpfd(engine->store);
+    ckpt_temporary_name(engine, name);
+    ckpt_pending_path(job, path);
+    if (ckpt_host_link_fd(copy, tmp, name) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    enum ckpt_err err = CKPT_OK;
+    if (ckpt_host_renameat2(tmp, name, ckpt_store_pendingfd(engine->store), path, RENAME_EXCHANGE) != 0) {
+        err = ckpt_err_from_errno(errno);
+    } else {
+        ckpt_pending_rekey(engine, job, copy_st);
+    }
+    (void)ckpt_host_unlinkat(tmp, name, 0);
+    return err;
+}
+
+/* Puts COPY in the place of all pending links that the inode still has. */
+static enum ckpt_err exchange(struct ckpt_engine *engine, const struct stat *original, int copy)
+{
     struct stat st;
+    struct ckpt_held *held = NULL;
+    if (ckpt_host_fstat(copy, &st) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    enum ckpt_err err = CKPT_OK;
     pthread_mutex_lock(&engine->lock);
-    struct ckpt_job *job = ckpt_pending_find(engine, original->st_dev, original->st_ino);
-    if (job != NULL) {
-        ckpt_pending_path(job, path);
-        if (ckpt_host_fstat(copy, &st) != 0 ||
-            ckpt_host_renameat2(ckpt_store_tmpfd(engine->store), name,
-                                ckpt_store_pendingfd(engine->store), path, RENAME_EXCHANGE) != 0) {
-            err = ckpt_err_from_errno(errno);
-        } else {
-            ckpt_pending_rekey(engine, job, &st);
-        }
+    while (err == CKPT_OK &&
+           (held = ckpt_pending_find(engine, original->st_dev, original->st_ino)) != NULL &&
+           held->jobs != NULL) {
+        err = exchange_one(engine, held->jobs, copy, &st);
     }
     pthread_mutex_unlock(&engine->lock);
     return err;
@@ -286,7 +323,7 @@ static enum ckpt_err exchange(struct ckpt_engine *engine, const struct stat *ori
 enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
 {
     struct stat st;
-    char name[32];
+    char name[CKPT_TEMPORARY];
     if (ckpt_host_fstat(fd, &st) != 0) {
         return ckpt_err_from_errno(errno);
     }
@@ -308,7 +345,7 @@ enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
         err = ckpt_live_copy_metadata(from, to);
     }
     if (err == CKPT_OK) {
-        err = exchange(engine, &st, to, name);
+        err = exchange(engine, &st, to);
     }
     (void)ckpt_host_unlinkat(ckpt_store_tmpfd(engine->store), name, 0);
     ckpt_host_close(to);
@@ -337,7 +374,7 @@ enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path, const 
 
 enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
 {
-    char name[32];
+    char name[CKPT_TEMPORARY];
     char path[PATH_MAX];
     struct stat st;
     int to = ckpt_temporary(engine, name);
@@ -356,8 +393,9 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
         }
         pthread_rwlock_unlock(&engine->names);
         pthread_mutex_lock(&engine->lock);
-        struct ckpt_job *job = ckpt_pending_find(engine, st.st_dev, st.st_ino);
-        if (err == CKPT_OK && job != NULL) {
+        const struct ckpt_held *held = ckpt_pending_find(engine, st.st_dev, st.st_ino);
+        struct ckpt_job *job = NULL;
+        LL_FOREACH2 (err == CKPT_OK && held != NULL ? held->jobs : NULL, job, twin) {
             ckpt_pending_closed(engine, job);
         }
         pthread_mutex_unlock(&engine->lock);
@@ -455,21 +493,6 @@ enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep)
     return err;
 }
 
-/* Whether a closed file waits to become a version of this name. */
-static bool is_queued(struct ckpt_engine *engine, uint64_t dir, const char *name)
-{
-    bool queued = false;
-    const struct ckpt_job *job = NULL;
-    pthread_mutex_lock(&engine->lock);
-    DL_FOREACH (engine->first, job) {
-        for (const struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
-            queued |= t->dir == dir && strcmp(t->name, name) == 0;
-        }
-    }
-    pthread_mutex_unlock(&engine->lock);
-    return queued;
-}
-
 enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
 {
     struct ckpt_stub stub;
@@ -481,7 +504,10 @@ enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirf
         return err;
     }
     err = ckpt_live_dir_id(engine->store, dirfd, &dir);
-    if (err == CKPT_OK && is_queued(engine, dir, name)) {
+    pthread_mutex_lock(&engine->lock);
+    bool queued = err == CKPT_OK && ckpt_pending_has_name(engine, dir, name);
+    pthread_mutex_unlock(&engine->lock);
+    if (queued) {
         /* Its version comes first. A file that can't be read is no reason not to move another. */
         err = ckpt_engine_flush(engine, &still_open);
         err = err == CKPT_ERR_IO ? CKPT_OK : err;

@@ -435,7 +435,7 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
     struct ckpt_job *job = NULL;
     *writing = 0;
     *failed = 0;
-    DL_FOREACH (engine->first, job) {
+    DL_FOREACH (engine->jobs, job) {
         if (job->sequence > sequence) {
             continue;
         }
@@ -456,7 +456,7 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     pthread_mutex_lock(&engine->lock);
     engine->hurry++;
     struct ckpt_job *job = NULL;
-    DL_FOREACH (engine->first, job) {
+    DL_FOREACH (engine->jobs, job) {
         /* What was put off is looked at once more. */
         job->not_before = 0;
         job->writing = job->failed = false;
@@ -489,7 +489,7 @@ void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *o
     }
     status.waiting_for_space = engine->no_space;
     struct ckpt_job *job = NULL;
-    DL_FOREACH (engine->first, job) {
+    DL_FOREACH (engine->jobs, job) {
         status.queued_files++;
         status.queued_bytes += job->bytes;
     }

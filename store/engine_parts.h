@@ -20,30 +20,33 @@
 #define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
 #include <uthash.h>
 
-/* One file name that is to get a version of a pending file. */
-struct ckpt_target {
-    uint64_t dir;
-    char name[NAME_MAX + 1];
-    struct ckpt_target *next;
-};
-
-/* One entry of pending/. */
-struct ckpt_job {
+/* An inode with links in pending/. */
+struct ckpt_held {
     struct {
         dev_t dev;
         ino_t ino;
-    } key;             /* of the entry's inode; padding is zeroed */
-    uint64_t sequence; /* with the first target's directory, the entry's name in pending/ */
-    struct ckpt_target target;
+    } key; /* padding is zeroed */
+    unsigned links;        /* in pending/, for st_nlink */
+    struct ckpt_job *jobs; /* in the queue, newest first */
+    UT_hash_handle hh;
+};
+
+/* One entry of pending/: one name that is to get one version. A file that was captured under several names has
+   as many. */
+struct ckpt_job {
+    uint64_t dir;
+    uint64_t sequence; /* of the capture: versions of one name come in this order */
+    char name[NAME_MAX + 1];
     uint64_t bytes;
     int64_t not_before; /* milliseconds, monotonic */
     bool running;
-    bool recorded; /* its versions stand in a transaction that is not committed yet */
-    bool writing; /* left out until whoever has it open for writing is done */
+    bool recorded;      /* its version stands in a transaction that is not committed yet */
+    bool writing;       /* left out until whoever has it open for writing is done */
     int64_t busy_since; /* milliseconds, monotonic: first found open for writing; 0: wasn't when last tried */
-    bool failed;  /* could not be read; tried again now and then */
-    UT_hash_handle hh;
-    struct ckpt_job *prev;
+    bool failed;        /* could not be read; tried again now and then */
+    struct ckpt_held *held;
+    struct ckpt_job *twin; /* of the same inode */
+    struct ckpt_job *prev; /* by sequence */
     struct ckpt_job *next;
 };
 
@@ -92,8 +95,8 @@ struct ckpt_engine {
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t wake;  /* something for the engine's thread */
     pthread_cond_t quiet; /* a job or a command is done */
-    struct ckpt_job *jobs;  /* hash by inode */
-    struct ckpt_job *first; /* list by sequence */
+    struct ckpt_held *held; /* hash by inode */
+    struct ckpt_job *jobs;  /* list by sequence */
     struct ckpt_saved_stamp *stamps;
     struct ckpt_dir_row *dir_rows;      /* oldest first */
     struct ckpt_command *commands;      /* oldest first */
@@ -119,8 +122,8 @@ int64_t ckpt_realtime_ns(void); /* since the epoch */
 
 /* ---- pending.c; thread rules as noted ---- */
 
-/* Any thread, with engine->capture held: links FD into pending/ and queues it for DIR, NAME; or adds that
-   name to the job that its inode has. */
+/* Any thread, with engine->capture held: links FD into pending/ and queues it for DIR, NAME; or lets the job
+   that it has for that name rest again. */
 CKPT_MUST_USE enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir,
                                              const char *name);
 /* At start: queues what is there, clears what is broken. */
@@ -128,18 +131,20 @@ CKPT_MUST_USE enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine);
 /* "<dir>.<sequence>/<name>" of a job; PATH has CKPT_PENDING_PATH bytes. */
 enum { CKPT_PENDING_PATH = 34 + NAME_MAX + 1 };
 void ckpt_pending_path(const struct ckpt_job *job, char *path);
-/* With engine->lock: the job of an inode or NULL; the first job that can run now or NULL, with *WAIT the
-   milliseconds until one may (-1: none known). Jobs of one name run in the order of their closes. */
-struct ckpt_job *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+/* With engine->lock: the inode, when it has jobs or links, or NULL. */
+struct ckpt_held *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+/* With engine->lock: whether a closed file waits to become a version of this name. */
+bool ckpt_pending_has_name(const struct ckpt_engine *engine, uint64_t dir, const char *name);
+/* With engine->lock: the first job that can run now or NULL, with *WAIT the milliseconds until one may (-1: none
+   known). Jobs of one name run in the order of their captures. */
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait);
-/* With engine->lock: nobody has the entry's inode open for writing any more. */
+/* With engine->lock: nobody has the job's inode open for writing any more. */
 void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job);
-/* With engine->lock: the pending entry is another inode from now on, which nobody else has. */
+/* With engine->lock: the job's entry has become a link of the inode of ST, which only pending/ has. NOMEM: it isn't found by
+   that inode, and needn't be. */
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st);
-/* The job is in the database: takes it out of the queue (from here its inode isn't pending), then out of
-   pending/. Engine thread. */
+/* The job is in the database: takes it out of the queue, then out of pending/. The caller frees it. Engine thread. */
 void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job);
-void ckpt_pending_free(struct ckpt_job *job);
 void ckpt_pending_free_all(struct ckpt_engine *engine);
 
 /* ---- ingest.c; engine thread ---- */
@@ -148,7 +153,7 @@ struct ckpt_ingest;
 CKPT_MUST_USE enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest **ingest);
 void ckpt_ingest_free(struct ckpt_ingest *ingest); /* NULL is fine */
 /*
- * Turns the job's file into versions, as part of a transaction that may hold several files. The transaction
+ * Turns the job's file into a version, as part of a transaction that may hold several files. The transaction
  * is committed when it is big enough or by ckpt_ingest_commit; only then is the job finished. Errors abort the
  * transaction: its other jobs go back to the queue. CHANGED: try this one again. BUSY: open for writing.
  */
@@ -168,8 +173,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_
 
 /* ---- change.c ---- */
 
-/* Creates a file in tmp/ for writing; NAME (32 bytes) receives its name there. -1 and errno. */
-int ckpt_temporary(struct ckpt_engine *engine, char *name);
+/* A name in tmp/ that nobody else gets; and a file of such a name, open for reading and writing, or -1 and errno. */
+enum { CKPT_TEMPORARY = 17 };
+void ckpt_temporary_name(struct ckpt_engine *engine, char name[CKPT_TEMPORARY]);
+int ckpt_temporary(struct ckpt_engine *engine, char name[CKPT_TEMPORARY]);
 /* Moves tmp/TEMPORARY, which is FD, over the live file PATH, which WAS is the stat of; a stub or an empty file
    (STUB NULL). With the names locked for writing and the file claimed. */
 CKPT_MUST_USE enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path,

@@ -179,7 +179,7 @@ struct demotion {
     struct stat st;
     struct ckpt_version newest;
     struct ckpt_stub stub;
-    char stub_name[32];
+    char stub_name[CKPT_TEMPORARY];
     int stub_fd;
 };
 

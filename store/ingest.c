@@ -206,18 +206,15 @@ static void stamp_live(struct ckpt_ingest *in, const struct published *p)
         }
         stamp.ino = now.ino;
     }
-    for (const struct ckpt_target *t = &p->job->target; t != NULL; t = t->next) {
-        ckpt_stamp_save(engine, t->dir, t->name, &stamp, hot_bytes);
-    }
+    ckpt_stamp_save(engine, p->job->dir, p->job->name, &stamp, hot_bytes);
 }
 
 static void finish(struct ckpt_ingest *in, struct published *p)
 {
-    struct ckpt_engine *engine = in->engine;
-    ckpt_pending_finish(engine, p->job);
+    ckpt_pending_finish(in->engine, p->job);
     stamp_live(in, p);
     ckpt_host_close(p->fd);
-    ckpt_pending_free(p->job);
+    free(p->job);
 }
 
 enum ckpt_err ckpt_ingest_commit(struct ckpt_ingest *in)
@@ -507,38 +504,26 @@ static enum ckpt_err release_chunks(struct ckpt_ingest *in)
     return CKPT_OK;
 }
 
-static enum ckpt_err put_versions(struct ckpt_ingest *in, const struct ckpt_job *job,
-                                  const struct stat *st, const struct ckpt_id *recipe,
-                                  uint64_t stored)
+static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *job,
+                                 const struct stat *st, const struct ckpt_id *recipe,
+                                 uint64_t stored)
 {
     struct ckpt_stamp unknown = {0};
-    uint64_t hot_bytes = st->st_nlink > 1 ? (uint64_t)st->st_blocks * 512 : 0;
-    for (const struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
-        struct ckpt_version version = {.dir = t->dir,
-                                       .recipe = *recipe,
-                                       .size = (uint64_t)st->st_size,
-                                       .stored = stored,
-                                       .added = t == &job->target ? in->added : 0,
-                                       .mtime_ns = ckpt_stamp_of(st).mtime_ns,
-                                       .captured_ns = ckpt_realtime_ns(),
-                                       .mode = st->st_mode & 07777,
-                                       .uid = st->st_uid,
-                                       .gid = st->st_gid};
-        memcpy(version.name, t->name, sizeof version.name);
-        bool added = false;
-        enum ckpt_err err = CKPT_OK;
-        if (t != &job->target) {
-            err = ckpt_object_ref(in->txn, recipe);
-        }
-        if (err == CKPT_OK) {
-            err = ckpt_catalog_put_version_in(in->store, in->engine->codec, in->txn, &version,
-                                              &unknown, hot_bytes, &added);
-        }
-        if (err != CKPT_OK) {
-            return err;
-        }
-    }
-    return CKPT_OK;
+    bool added = false;
+    bool is_live = st->st_nlink > ckpt_engine_pending_links(in->engine, st->st_dev, st->st_ino);
+    struct ckpt_version version = {.dir = job->dir,
+                                   .recipe = *recipe,
+                                   .size = (uint64_t)st->st_size,
+                                   .stored = stored,
+                                   .added = in->added,
+                                   .mtime_ns = ckpt_stamp_of(st).mtime_ns,
+                                   .captured_ns = ckpt_realtime_ns(),
+                                   .mode = st->st_mode & 07777,
+                                   .uid = st->st_uid,
+                                   .gid = st->st_gid};
+    memcpy(version.name, job->name, sizeof version.name);
+    return ckpt_catalog_put_version_in(in->store, in->engine->codec, in->txn, &version, &unknown,
+                                       is_live ? (uint64_t)st->st_blocks * 512 : 0, &added);
 }
 
 /* Still the same inode under the pending name, and untouched: then what was read is what was closed. */
@@ -562,7 +547,7 @@ static enum ckpt_err publish(struct ckpt_ingest *in, struct ckpt_job *job, int f
     if (err != CKPT_OK) {
         return err;
     }
-    /* From here no name can join the job; what changes the file from here exchanges the link. */
+    /* From here a change of the file exchanges the link, and is a capture of its own. */
     pthread_mutex_lock(&in->engine->lock);
     job->recorded = true;
     pthread_mutex_unlock(&in->engine->lock);
@@ -576,7 +561,7 @@ static enum ckpt_err publish(struct ckpt_ingest *in, struct ckpt_job *job, int f
         err = release_chunks(in);
     }
     if (err == CKPT_OK) {
-        err = put_versions(in, job, st, &recipe, stored_bytes(in));
+        err = put_version(in, job, st, &recipe, stored_bytes(in));
     }
     for (size_t i = 0; err == CKPT_OK && i < in->rows_count; i++) {
         err = ckpt_garbage_del(in->txn, in->rows[i]);

@@ -1,8 +1,10 @@
 /*
  * The queue of closed files: pending/ on disk, which survives anything, and its picture in memory.
  *
- * An entry is pending/<directory id>.<sequence>/<file name>, a hard link to the closed file, or a copy
- * of it when the file had to be changed before its turn came.
+ * An entry is pending/<directory id>.<sequence>/<file name>, a hard link to the closed file, or to a copy
+ * of it when the file had to be changed before its turn came. It stands for one name and one capture: a file that is
+ * moved while it is pending gets a second entry. So the order of the entries is the order in which each name had its
+ * contents, whatever was moved over what.
  */
 #include "engine_parts.h"
 #include <ckpt/host.h>
@@ -17,75 +19,145 @@
 
 enum {
     RELEASE_MS = 5000, /* so long after a close its file may still look open */
+    ENTRY_NAME = 34,   /* "<dir>.<sequence>" and NUL */
 };
 
-static void entry_name(const struct ckpt_job *job, char name[34])
+static void entry_name(const struct ckpt_job *job, char name[ENTRY_NAME])
 {
-    snprintf(name, 34, "%016" PRIx64 ".%016" PRIx64, job->target.dir, job->sequence);
+    snprintf(name, ENTRY_NAME, "%016" PRIx64 ".%016" PRIx64, job->dir, job->sequence);
 }
 
 void ckpt_pending_path(const struct ckpt_job *job, char *path)
 {
-    snprintf(path, CKPT_PENDING_PATH, "%016" PRIx64 ".%016" PRIx64 "/%s", job->target.dir,
-             job->sequence, job->target.name);
+    snprintf(path, CKPT_PENDING_PATH, "%016" PRIx64 ".%016" PRIx64 "/%s", job->dir, job->sequence,
+             job->name);
 }
 
-struct ckpt_job *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino)
+/* ---- in memory; with engine->lock ---- */
+
+struct ckpt_held *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino)
 {
-    struct ckpt_job probe;
+    struct ckpt_held probe;
     memset(&probe, 0, sizeof probe);
     probe.key.dev = dev;
     probe.key.ino = ino;
-    struct ckpt_job *job = NULL;
-    HASH_FIND(hh, engine->jobs, &probe.key, sizeof probe.key, job);
-    return job;
-}
-
-static enum ckpt_err insert(struct ckpt_engine *engine, struct ckpt_job *job)
-{
-    HASH_ADD(hh, engine->jobs, key, sizeof job->key, job);
-    if (job->hh.tbl == NULL) {
-        return CKPT_ERR_NOMEM;
-    }
-    DL_APPEND(engine->first, job);
-    return CKPT_OK;
-}
-
-/* A job that found no memory in rekey isn't in the hash. */
-static void unhash(struct ckpt_engine *engine, struct ckpt_job *job)
-{
-    if (job->hh.tbl != NULL) {
-        HASH_DEL(engine->jobs, job);
-    }
-}
-
-void ckpt_pending_free(struct ckpt_job *job)
-{
-    struct ckpt_target *target = job->target.next;
-    while (target != NULL) {
-        struct ckpt_target *next = target->next;
-        free(target);
-        target = next;
-    }
-    free(job);
+    struct ckpt_held *held = NULL;
+    HASH_FIND(hh, engine->held, &probe.key, sizeof probe.key, held);
+    return held;
 }
 
 static struct ckpt_job *new_job(uint64_t dir, const char *name, uint64_t sequence)
 {
     struct ckpt_job *job = calloc(1, sizeof *job);
     if (job != NULL) {
-        job->target.dir = dir;
+        job->dir = dir;
         job->sequence = sequence;
-        snprintf(job->target.name, sizeof job->target.name, "%s", name);
+        snprintf(job->name, sizeof job->name, "%s", name);
     }
     return job;
 }
 
-static void set_key(struct ckpt_job *job, const struct stat *st)
+/* The job is one of the inode's. */
+static enum ckpt_err hold(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
-    job->key.dev = st->st_dev;
-    job->key.ino = st->st_ino;
+    struct ckpt_held *held = ckpt_pending_find(engine, st->st_dev, st->st_ino);
+    if (held == NULL) {
+        held = calloc(1, sizeof *held);
+        if (held == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        held->key.dev = st->st_dev;
+        held->key.ino = st->st_ino;
+        HASH_ADD(hh, engine->held, key, sizeof held->key, held);
+        if (held->hh.tbl == NULL) {
+            free(held);
+            return CKPT_ERR_NOMEM;
+        }
+    }
+    held->links++;
+    job->held = held;
+    LL_PREPEND2(held->jobs, job, twin);
     job->bytes = (uint64_t)st->st_size;
+    return CKPT_OK;
+}
+
+/* The inode has one link in pending/ less. */
+static void let_go(struct ckpt_engine *engine, struct ckpt_held *held)
+{
+    if (--held->links == 0) {
+        HASH_DEL(engine->held, held);
+        free(held);
+    }
+}
+
+/* The job isn't one of its inode's any more. The link still counts until it has gone. */
+static struct ckpt_held *unhold(struct ckpt_job *job)
+{
+    struct ckpt_held *held = job->held;
+    if (held != NULL) {
+        LL_DELETE2(held->jobs, job, twin);
+    }
+    job->held = NULL;
+    return held;
+}
+
+static int by_sequence(const struct ckpt_job *a, const struct ckpt_job *b)
+{
+    return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
+}
+
+static enum ckpt_err insert(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
+{
+    enum ckpt_err err = hold(engine, job, st);
+    if (err == CKPT_OK) {
+        DL_APPEND(engine->jobs, job);
+    }
+    return err;
+}
+
+static bool has_name(const struct ckpt_job *job, uint64_t dir, const char *name)
+{
+    return job->dir == dir && strcmp(job->name, name) == 0;
+}
+
+bool ckpt_pending_has_name(const struct ckpt_engine *engine, uint64_t dir, const char *name)
+{
+    const struct ckpt_job *job = NULL;
+    DL_FOREACH (engine->jobs, job) {
+        if (has_name(job, dir, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The job of this inode that the capture of NAME comes to the same as: the last one of that name, if it isn't too
+   late for it to take in what has changed. */
+static struct ckpt_job *same_capture(struct ckpt_engine *engine, const struct stat *st, uint64_t dir,
+                                     const char *name)
+{
+    struct ckpt_held *held = ckpt_pending_find(engine, st->st_dev, st->st_ino);
+    struct ckpt_job *job = held == NULL ? NULL : held->jobs;
+    while (job != NULL && !has_name(job, dir, name)) {
+        job = job->twin;
+    }
+    if (job == NULL || job->recorded) {
+        return NULL;
+    }
+    for (const struct ckpt_job *later = job->next; later != NULL; later = later->next) {
+        if (has_name(later, dir, name)) {
+            return NULL;
+        }
+    }
+    return job;
+}
+
+static void rest(struct ckpt_engine *engine, struct ckpt_job *job)
+{
+    job->not_before = ckpt_now_ms() + engine->config.settle_ms;
+    job->writing = false;
+    job->failed = false;
+    pthread_cond_signal(&engine->wake);
 }
 
 void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job)
@@ -101,140 +173,22 @@ void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job)
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
     ckpt_pending_closed(engine, job);
-    unhash(engine, job);
-    set_key(job, st);
+    struct ckpt_held *held = unhold(job);
+    if (held != NULL) {
+        let_go(engine, held);
+    }
     /* Nobody but the queue has this inode: without memory it is merely not found by it. */
-    job->hh.tbl = NULL;
-    HASH_ADD(hh, engine->jobs, key, sizeof job->key, job);
-}
-
-/* Another name for a file that is pending already, or its own once more: it rests again. */
-static enum ckpt_err add_target(struct ckpt_engine *engine, struct ckpt_job *job, uint64_t dir,
-                                const char *name, bool *joined)
-{
-    *joined = false;
-    if (job->recorded) {
-        /* Too late to join: it gets an entry of its own as soon as this one is done. */
-        return CKPT_OK;
-    }
-    for (struct ckpt_target *t = &job->target; t != NULL; t = t->next) {
-        if (t->dir == dir && strcmp(t->name, name) == 0) {
-            *joined = true;
-        }
-    }
-    if (!*joined) {
-        struct ckpt_target *target = calloc(1, sizeof *target);
-        if (target == NULL) {
-            return CKPT_ERR_NOMEM;
-        }
-        target->dir = dir;
-        snprintf(target->name, sizeof target->name, "%s", name);
-        target->next = job->target.next;
-        job->target.next = target;
-        *joined = true;
-    }
-    job->not_before = ckpt_now_ms() + engine->config.settle_ms;
-    job->writing = false;
-    job->failed = false;
-    pthread_cond_signal(&engine->wake);
-    return CKPT_OK;
-}
-
-static enum ckpt_err link_entry(struct ckpt_engine *engine, int fd, const struct ckpt_job *job)
-{
-    char directory[34];
-    char path[CKPT_PENDING_PATH];
-    int pending = ckpt_store_pendingfd(engine->store);
-    entry_name(job, directory);
-    ckpt_pending_path(job, path);
-    if (ckpt_host_mkdirat(pending, directory, 0700) != 0) {
-        return ckpt_err_from_errno(errno);
-    }
-    if (ckpt_host_link_fd(fd, pending, path) != 0) {
-        enum ckpt_err err = ckpt_err_from_errno(errno);
-        (void)ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
-        return err;
-    }
-    return CKPT_OK;
-}
-
-static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
-{
-    char directory[34];
-    char path[CKPT_PENDING_PATH];
-    int pending = ckpt_store_pendingfd(engine->store);
-    entry_name(job, directory);
-    ckpt_pending_path(job, path);
-    return ckpt_host_unlinkat(pending, path, 0) != 0
-               ? -1
-               : ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
-}
-
-enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir, const char *name)
-{
-    struct stat st;
-    if (ckpt_host_fstat(fd, &st) != 0) {
-        return ckpt_err_from_errno(errno);
-    }
-    bool joined = false;
-    enum ckpt_err err = CKPT_OK;
-    pthread_mutex_lock(&engine->lock);
-    struct ckpt_job *present = ckpt_pending_find(engine, st.st_dev, st.st_ino);
-    while (present != NULL && !joined && err == CKPT_OK) {
-        err = add_target(engine, present, dir, name, &joined);
-        if (err == CKPT_OK && !joined) {
-            pthread_cond_wait(&engine->quiet, &engine->lock);
-            present = ckpt_pending_find(engine, st.st_dev, st.st_ino);
-        }
-    }
-    pthread_mutex_unlock(&engine->lock);
-    if (err != CKPT_OK || joined) {
-        return err;
-    }
-
-    struct ckpt_job *job = new_job(dir, name, atomic_fetch_add(&engine->next_sequence, 1));
-    if (job == NULL) {
-        return CKPT_ERR_NOMEM;
-    }
-    err = link_entry(engine, fd, job);
-    if (err != CKPT_OK) {
-        ckpt_pending_free(job);
-        /* The last name has gone meanwhile: nothing is left to capture. */
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-    }
-    set_key(job, &st);
-    job->not_before = ckpt_now_ms() + engine->config.settle_ms;
-    pthread_mutex_lock(&engine->lock);
-    err = insert(engine, job);
-    pthread_cond_signal(&engine->wake);
-    pthread_mutex_unlock(&engine->lock);
-    if (err != CKPT_OK) {
-        unlink_entry(engine, job);
-        ckpt_pending_free(job);
-    }
-    return err;
-}
-
-static bool share_a_name(const struct ckpt_job *a, const struct ckpt_job *b)
-{
-    for (const struct ckpt_target *t = &a->target; t != NULL; t = t->next) {
-        for (const struct ckpt_target *u = &b->target; u != NULL; u = u->next) {
-            if (t->dir == u->dir && strcmp(t->name, u->name) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
+    (void)!hold(engine, job, st);
 }
 
 /* An earlier file of the same name goes first, or the history would be in disorder and its end not the newest.
    One that can't be read, or that somebody keeps open, is closed later than JOB and comes later. */
 static bool must_wait(const struct ckpt_engine *engine, const struct ckpt_job *job, int64_t now)
 {
-    for (const struct ckpt_job *earlier = engine->first; earlier != job; earlier = earlier->next) {
+    for (const struct ckpt_job *earlier = engine->jobs; earlier != job; earlier = earlier->next) {
         bool stuck = earlier->failed ||
                      (earlier->writing && now - earlier->busy_since >= RELEASE_MS);
-        if (!earlier->running && !stuck && share_a_name(earlier, job)) {
+        if (!earlier->running && !stuck && has_name(earlier, job->dir, job->name)) {
             return true;
         }
     }
@@ -246,7 +200,7 @@ struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
     int64_t now = ckpt_now_ms();
     struct ckpt_job *job = NULL;
     *wait = -1;
-    DL_FOREACH (engine->first, job) {
+    DL_FOREACH (engine->jobs, job) {
         if (job->running) {
             continue;
         }
@@ -265,11 +219,81 @@ struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
     return NULL;
 }
 
+/* ---- on disk ---- */
+
+static enum ckpt_err link_entry(struct ckpt_engine *engine, int fd, const struct ckpt_job *job)
+{
+    char directory[ENTRY_NAME];
+    char path[CKPT_PENDING_PATH];
+    int pending = ckpt_store_pendingfd(engine->store);
+    entry_name(job, directory);
+    ckpt_pending_path(job, path);
+    if (ckpt_host_mkdirat(pending, directory, 0700) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    if (ckpt_host_link_fd(fd, pending, path) != 0) {
+        enum ckpt_err err = ckpt_err_from_errno(errno);
+        (void)ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
+        return err;
+    }
+    return CKPT_OK;
+}
+
+static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
+{
+    char directory[ENTRY_NAME];
+    char path[CKPT_PENDING_PATH];
+    int pending = ckpt_store_pendingfd(engine->store);
+    entry_name(job, directory);
+    ckpt_pending_path(job, path);
+    return ckpt_host_unlinkat(pending, path, 0) != 0
+               ? -1
+               : ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
+}
+
+enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir, const char *name)
+{
+    struct stat st;
+    if (ckpt_host_fstat(fd, &st) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    pthread_mutex_lock(&engine->lock);
+    struct ckpt_job *present = same_capture(engine, &st, dir, name);
+    if (present != NULL) {
+        rest(engine, present);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (present != NULL) {
+        return CKPT_OK;
+    }
+    struct ckpt_job *job = new_job(dir, name, atomic_fetch_add(&engine->next_sequence, 1));
+    if (job == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = link_entry(engine, fd, job);
+    if (err != CKPT_OK) {
+        free(job);
+        /* The last name has gone meanwhile: nothing is left to capture. */
+        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    }
+    pthread_mutex_lock(&engine->lock);
+    err = insert(engine, job, &st);
+    if (err == CKPT_OK) {
+        rest(engine, job);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (err != CKPT_OK) {
+        (void)unlink_entry(engine, job);
+        free(job);
+    }
+    return err;
+}
+
 void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
 {
     pthread_mutex_lock(&engine->lock);
-    unhash(engine, job);
-    DL_DELETE(engine->first, job);
+    struct ckpt_held *held = unhold(job);
+    DL_DELETE(engine->jobs, job);
     engine->finishing++;
     pthread_mutex_unlock(&engine->lock);
 
@@ -282,47 +306,69 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
                      ckpt_store_path(engine->store), path, strerror(errno));
     }
     pthread_mutex_lock(&engine->lock);
+    if (held != NULL) {
+        let_go(engine, held);
+    }
     engine->finishing--;
     pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* Two entries of one inode come from a crash after one was recorded and before it was taken out: they become one. */
-static enum ckpt_err load_job(struct ckpt_engine *engine, struct ckpt_job *job)
+/* ---- at start; with engine->lock ---- */
+
+/* Takes apart "<dir>.<sequence>". */
+static bool parse_entry_name(const char *text, uint64_t *dir, uint64_t *sequence)
 {
-    struct ckpt_job *present = ckpt_pending_find(engine, job->key.dev, job->key.ino);
-    if (present == NULL) {
-        enum ckpt_err err = insert(engine, job);
-        if (err != CKPT_OK) {
-            ckpt_pending_free(job);
-        }
-        return err;
+    char *end = NULL;
+    *dir = strtoull(text, &end, 16);
+    if (end != text + 16 || *end != '.') {
+        return false;
     }
-    bool joined = false;
-    enum ckpt_err err = add_target(engine, present, job->target.dir, job->target.name, &joined);
-    if (err == CKPT_OK && unlink_entry(engine, job) != 0) {
-        err = ckpt_err_from_errno(errno);
+    *sequence = strtoull(text + 17, &end, 16);
+    return end == text + 33 && *end == '\0';
+}
+
+/* Queues the one file in the entry's directory. A crash can leave it empty: between mkdir and link, or between unlink
+   and rmdir. */
+static enum ckpt_err load_file(struct ckpt_engine *engine, DIR *stream, const char *directory,
+                               uint64_t dir, uint64_t sequence)
+{
+    struct dirent *entry = NULL;
+    errno = 0;
+    while ((entry = readdir(stream)) != NULL &&
+           (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)) {
     }
-    ckpt_pending_free(job);
+    if (entry == NULL && errno != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    if (entry == NULL) {
+        int removed = ckpt_host_unlinkat(ckpt_store_pendingfd(engine->store), directory, AT_REMOVEDIR);
+        return removed != 0 ? ckpt_err_from_errno(errno) : CKPT_OK;
+    }
+    struct stat st;
+    if (ckpt_host_fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    struct ckpt_job *job = new_job(dir, entry->d_name, sequence);
+    enum ckpt_err err = job == NULL ? CKPT_ERR_NOMEM : insert(engine, job, &st);
+    if (err != CKPT_OK) {
+        free(job);
+    }
     return err;
 }
 
-/* One directory of pending/ at start. A crash can leave it empty: between mkdir and link, or between
-   unlink and rmdir. */
 static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *directory)
 {
-    int pending = ckpt_store_pendingfd(engine->store);
-    char *end = NULL;
-    uint64_t dir = strtoull(directory, &end, 16);
-    bool ours = end == directory + 16 && *end == '.';
-    uint64_t sequence = ours ? strtoull(directory + 17, &end, 16) : 0;
-    if (!ours || end != directory + 33 || *end != '\0') {
+    uint64_t dir = 0;
+    uint64_t sequence = 0;
+    if (!parse_entry_name(directory, &dir, &sequence)) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s/pending/%s is nothing the queue has made; it is left alone",
                      ckpt_store_path(engine->store), directory);
         return CKPT_OK;
     }
-    int fd = ckpt_host_openat(pending, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int fd = ckpt_host_openat(ckpt_store_pendingfd(engine->store), directory,
+                              O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0) {
         return ckpt_err_from_errno(errno);
     }
@@ -331,39 +377,12 @@ static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *director
         ckpt_host_close(fd);
         return CKPT_ERR_NOMEM;
     }
-    enum ckpt_err err = CKPT_OK;
-    struct ckpt_job *job = NULL;
-    struct dirent *entry;
-    while (err == CKPT_OK && job == NULL && (entry = readdir(stream)) != NULL) {
-        struct stat st;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
-            continue;
-        }
-        if (ckpt_host_fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-            err = ckpt_err_from_errno(errno);
-        } else if ((job = new_job(dir, entry->d_name, sequence)) == NULL) {
-            err = CKPT_ERR_NOMEM;
-        } else {
-            set_key(job, &st);
-        }
-    }
+    enum ckpt_err err = load_file(engine, stream, directory, dir, sequence);
     closedir(stream);
-    if (err == CKPT_OK && job == NULL &&
-        ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR) != 0) {
-        err = ckpt_err_from_errno(errno);
-    }
-    if (job != NULL) {
-        err = load_job(engine, job);
-        if (sequence >= atomic_load(&engine->next_sequence)) {
-            atomic_store(&engine->next_sequence, sequence + 1);
-        }
+    if (sequence >= atomic_load(&engine->next_sequence)) {
+        atomic_store(&engine->next_sequence, sequence + 1);
     }
     return err;
-}
-
-static int by_sequence(struct ckpt_job *a, struct ckpt_job *b)
-{
-    return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
 }
 
 enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine)
@@ -383,12 +402,17 @@ enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine)
     enum ckpt_err err = CKPT_OK;
     struct dirent *entry;
     pthread_mutex_lock(&engine->lock);
+    errno = 0;
     while (err == CKPT_OK && (entry = readdir(stream)) != NULL) {
         if (entry->d_name[0] != '.') {
             err = load_entry(engine, entry->d_name);
         }
+        errno = 0;
     }
-    DL_SORT(engine->first, by_sequence);
+    if (err == CKPT_OK && errno != 0) {
+        err = ckpt_err_from_errno(errno);
+    }
+    DL_SORT(engine->jobs, by_sequence);
     pthread_mutex_unlock(&engine->lock);
     closedir(stream);
     return err;
@@ -396,12 +420,16 @@ enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine)
 
 void ckpt_pending_free_all(struct ckpt_engine *engine)
 {
-    HASH_CLEAR(hh, engine->jobs);
-    struct ckpt_job *job = engine->first;
-    while (job != NULL) {
-        struct ckpt_job *next = job->next;
-        ckpt_pending_free(job);
-        job = next;
+    struct ckpt_job *job = NULL;
+    struct ckpt_job *next = NULL;
+    struct ckpt_held *held = NULL;
+    struct ckpt_held *next_held = NULL;
+    DL_FOREACH_SAFE (engine->jobs, job, next) {
+        free(job);
     }
-    engine->first = NULL;
+    engine->jobs = NULL;
+    HASH_ITER (hh, engine->held, held, next_held) {
+        HASH_DEL(engine->held, held);
+        free(held);
+    }
 }

@@ -289,6 +289,7 @@ class Mount:
 
     def _answers(self):
         try:
+            os.statvfs(self.root)  # of a dead mount the kernel still knows the attributes, but not this
             return os.stat(self.root).st_dev != os.stat(self.base).st_dev
         except OSError:
             return False

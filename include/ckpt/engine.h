@@ -77,8 +77,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int 
 CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd,
                                                      const char *name);
 
-/* Whether the inode has a link in pending/: its bytes must not change before preserve or swap_empty. */
+/* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+
+/* How many of the inode's links are in pending/: users don't see those. */
+unsigned ckpt_engine_pending_links(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 
 /* Gives pending/ a copy (a reflink where the host has them) of FD's bytes, so that the file may be changed in
    place. OK when it wasn't pending. */

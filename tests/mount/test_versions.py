@@ -254,6 +254,28 @@ class WhilePending(MountCase):
                 place(self.path("cold.pt"), name)
                 self.assert_versions(name, [self.second, cold])
 
+    def test_an_older_file_moved_over_a_newer_one_is_the_newest_version(self):
+        one, two = data(300_000, 11), data(300_000, 12)
+        old, new = self.file("old.pt", one), self.file("new.pt", two)
+        os.rename(old, new)
+        self.assert_versions(new, [two, one])
+        self.assert_versions(old, [one])
+
+    def test_exchanged_files_have_their_versions_in_order(self):
+        one, two = data(300_000, 11), data(300_000, 12)
+        a, b = self.file("first.pt", one), self.file("second.pt", two)
+        renameat2(a, b, RENAME_EXCHANGE)
+        self.assert_versions(a, [one, two])
+        self.assert_versions(b, [two, one])
+
+    def test_an_older_file_back_under_its_name_is_the_newest_version(self):
+        one, two = data(300_000, 11), data(300_000, 12)
+        path, aside = self.file("c.pt", one), self.path("aside.pt")
+        os.rename(path, aside)
+        self.file("c.pt", two)
+        os.rename(aside, path)
+        self.assert_versions(path, [one, two, one])
+
     def test_hard_link_and_change_through_it(self):
         os.link(self.saved, self.path("b.pt"))
         self.assertEqual(os.stat(self.saved).st_nlink, 2)
