@@ -179,6 +179,10 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     if (!S_ISREG(st.st_mode) || st.st_nlink == 0) {
         return CKPT_OK;
     }
+    /* This may be the last close of what was left out as open; when it has lost its name nothing else says so. */
+    pthread_mutex_lock(&engine->lock);
+    ckpt_pending_retry(engine, st.st_dev, st.st_ino);
+    pthread_mutex_unlock(&engine->lock);
     enum ckpt_err err = ckpt_live_path(engine->store, fd, path);
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
@@ -393,10 +397,8 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
         }
         pthread_rwlock_unlock(&engine->names);
         pthread_mutex_lock(&engine->lock);
-        const struct ckpt_held *held = ckpt_pending_find(engine, st.st_dev, st.st_ino);
-        struct ckpt_job *job = NULL;
-        LL_FOREACH2 (err == CKPT_OK && held != NULL ? held->jobs : NULL, job, twin) {
-            ckpt_pending_closed(engine, job);
+        if (err == CKPT_OK) {
+            ckpt_pending_retry(engine, st.st_dev, st.st_ino);
         }
         pthread_mutex_unlock(&engine->lock);
     }

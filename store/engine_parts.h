@@ -35,7 +35,7 @@ struct ckpt_held {
    as many. */
 struct ckpt_job {
     uint64_t dir;
-    uint64_t sequence; /* of the capture: versions of one name come in this order */
+    uint64_t sequence; /* of the capture: the versions of a directory come in this order */
     char name[NAME_MAX + 1];
     uint64_t bytes;
     int64_t not_before; /* milliseconds, monotonic */
@@ -136,10 +136,10 @@ struct ckpt_held *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t
 /* With engine->lock: whether a closed file waits to become a version of this name. */
 bool ckpt_pending_has_name(const struct ckpt_engine *engine, uint64_t dir, const char *name);
 /* With engine->lock: the first job that can run now or NULL, with *WAIT the milliseconds until one may (-1: none
-   known). Jobs of one name run in the order of their captures. */
+   known). Those of a directory run in the order of their captures. */
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait);
-/* With engine->lock: nobody has the job's inode open for writing any more. */
-void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job);
+/* With engine->lock: what was left out because this inode was open may be tried again. */
+void ckpt_pending_retry(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 /* With engine->lock: the job's entry has become a link of the inode of ST, which only pending/ has. NOMEM: it isn't found by
    that inode, and needn't be. */
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st);

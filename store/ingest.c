@@ -508,7 +508,9 @@ static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *
                                  const struct stat *st, const struct ckpt_id *recipe,
                                  uint64_t stored)
 {
-    struct ckpt_stamp unknown = {0};
+    /* The times follow when the pending link has gone; which inode it is must be known at any moment, to find the
+       other names of a file with hard links. */
+    struct ckpt_stamp unknown = {.ino = st->st_ino};
     bool added = false;
     bool is_live = st->st_nlink > ckpt_engine_pending_links(in->engine, st->st_dev, st->st_ino);
     struct ckpt_version version = {.dir = job->dir,

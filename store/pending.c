@@ -160,19 +160,27 @@ static void rest(struct ckpt_engine *engine, struct ckpt_job *job)
     pthread_cond_signal(&engine->wake);
 }
 
-void ckpt_pending_closed(struct ckpt_engine *engine, struct ckpt_job *job)
+static void retry(struct ckpt_engine *engine, struct ckpt_job *job)
 {
     if (job->writing) {
         job->writing = false;
-        job->busy_since = 0;
         job->not_before = ckpt_now_ms();
         pthread_cond_signal(&engine->wake);
     }
 }
 
+void ckpt_pending_retry(struct ckpt_engine *engine, dev_t dev, ino_t ino)
+{
+    const struct ckpt_held *held = ckpt_pending_find(engine, dev, ino);
+    struct ckpt_job *job = held == NULL ? NULL : held->jobs;
+    for (; job != NULL; job = job->twin) {
+        retry(engine, job);
+    }
+}
+
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
-    ckpt_pending_closed(engine, job);
+    retry(engine, job);
     struct ckpt_held *held = unhold(job);
     if (held != NULL) {
         let_go(engine, held);
@@ -181,14 +189,14 @@ void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const 
     (void)!hold(engine, job, st);
 }
 
-/* An earlier file of the same name goes first, or the history would be in disorder and its end not the newest.
+/* An earlier file of the same directory goes first, or histories would be in disorder, and latest/ not the latest.
    One that can't be read, or that somebody keeps open, is closed later than JOB and comes later. */
 static bool must_wait(const struct ckpt_engine *engine, const struct ckpt_job *job, int64_t now)
 {
     for (const struct ckpt_job *earlier = engine->jobs; earlier != job; earlier = earlier->next) {
         bool stuck = earlier->failed ||
                      (earlier->writing && now - earlier->busy_since >= RELEASE_MS);
-        if (!earlier->running && !stuck && has_name(earlier, job->dir, job->name)) {
+        if (!earlier->running && !stuck && earlier->dir == job->dir) {
             return true;
         }
     }

@@ -204,6 +204,7 @@ static void wait_until_looked(struct world *w, int left)
 static void versions_come_in_the_order_of_the_closes(void **state)
 {
     struct world *w = *state;
+    struct ckpt_version latest;
     unsigned still_open = 0;
     replace(w, "a.pt", w->bytes, 1000, 1);
     wait_until_looked(w, 0); /* the close isn't through yet: put off */
@@ -214,6 +215,8 @@ static void versions_come_in_the_order_of_the_closes(void **state)
     assert_size(w, "a.pt", 1, 1000);
     assert_size(w, "a.pt", 2, 2000);
     assert_size(w, "b.pt", 1, 3000);
+    assert_int_equal(ckpt_catalog_latest(w->store, CKPT_DIR_ROOT, &latest), CKPT_OK);
+    assert_string_equal(latest.name, "b.pt");
     assert_clean(w, 3);
 }
 
