@@ -112,7 +112,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t node)
     if (inode->view != NULL) {
         err = view_readlink(fs, inode, target, sizeof target);
     } else {
-        ssize_t n = readlinkat(inode->fd, "", target, sizeof target - 1);
+        ssize_t n = ckpt_host_readlinkat(inode->fd, "", target, sizeof target - 1);
         err = n < 0 ? errno : 0;
         target[n < 0 ? 0 : n] = '\0';
     }

@@ -92,15 +92,13 @@ static int take_host(struct listing *listing, bool is_root)
         return err;
     }
     int err = is_root && ckpt_host_fstat(fd, &root) != 0 ? errno : 0;
-    errno = 0;
     struct dirent *entry;
-    while (err == 0 && (entry = readdir(stream)) != NULL) {
+    while (err == 0 && (entry = ckpt_host_readdir(stream)) != NULL) {
         /* Above the mount's root stands its mount point; what the host has there is nobody's
          * affair. */
         bool above = is_root && strcmp(entry->d_name, "..") == 0;
         err = add(listing, entry->d_name, above ? root.st_ino : entry->d_ino,
                   (mode_t)DTTOIF(entry->d_type));
-        errno = 0;
     }
     if (err == 0) {
         err = errno;

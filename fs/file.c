@@ -393,7 +393,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct 
                                  : atomic_load(&inode->cold) ? inode->reader
                                                               : NULL;
     off_t at = reader != NULL ? ckpt_reader_seek(reader, offset, whence)
-                              : lseek(handle_of(fi)->fd, offset, whence);
+                              : ckpt_host_lseek(handle_of(fi)->fd, offset, whence);
     if (at < 0) {
         fuse_reply_err(req, errno);
     } else {

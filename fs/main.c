@@ -142,20 +142,25 @@ struct daemon {
 /* 1 when STORE is missing or an empty directory, 0 when not, -1 after a message. */
 static int is_new_store(struct log *log, const char *store)
 {
-    DIR *stream = opendir(store);
-    if (stream == NULL) {
-        if (errno == ENOENT) {
-            return 1;
-        }
-        log_write(log, CKPT_ERROR, "store %s: %s", store, strerror(errno));
-        return -1;
+    int fd = ckpt_host_openat(AT_FDCWD, store, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0 && errno == ENOENT) {
+        return 1;
     }
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
     int entries = 0;
-    while (readdir(stream) != NULL) {
+    while (stream != NULL && ckpt_host_readdir(stream) != NULL) {
         entries++;
     }
-    (void)closedir(stream);
-    return entries <= 2;
+    if (stream == NULL || errno != 0) {
+        log_write(log, CKPT_ERROR, "store %s: %s", store, strerror(errno));
+        entries = -1;
+    }
+    if (stream != NULL) {
+        (void)closedir(stream);
+    } else {
+        ckpt_host_close(fd);
+    }
+    return entries < 0 ? -1 : entries <= 2;
 }
 
 /* Makes the paths absolute and refuses those that would bite each other. 0, or -1 after a message.

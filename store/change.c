@@ -272,11 +272,11 @@ static enum ckpt_err copy_bytes(int from, int to, off_t size)
         return ckpt_err_from_errno(errno);
     }
     while (err == CKPT_OK && at < size) {
-        off_t data = lseek(from, at, SEEK_DATA);
+        off_t data = ckpt_host_lseek(from, at, SEEK_DATA);
         if (data < 0) {
             return errno == ENXIO ? CKPT_OK : copy_range(from, to, at, size);
         }
-        off_t hole = lseek(from, data, SEEK_HOLE);
+        off_t hole = ckpt_host_lseek(from, data, SEEK_HOLE);
         at = hole < 0 || hole > size ? size : hole;
         err = copy_range(from, to, data, at);
     }

@@ -581,7 +581,7 @@ static enum ckpt_err punch_run(struct step *step, size_t *low, size_t high)
     off_t offset = (off_t)(*low * db->page_size);
     off_t size = (off_t)(pages * db->page_size);
     /* Holes already? The file offset is free for use: only the holder of the write lock writes. */
-    off_t data = lseek(step->fd, offset, SEEK_DATA);
+    off_t data = ckpt_host_lseek(step->fd, offset, SEEK_DATA);
     if (data >= offset + size || (data < 0 && errno == ENXIO)) {
         return CKPT_OK;
     }

@@ -563,11 +563,14 @@ static enum ckpt_err empty_tmp(struct ckpt_engine *engine)
     }
     enum ckpt_err err = CKPT_OK;
     struct dirent *entry;
-    while (err == CKPT_OK && (entry = readdir(stream)) != NULL) {
+    while (err == CKPT_OK && (entry = ckpt_host_readdir(stream)) != NULL) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             ckpt_host_unlinkat(tmp, entry->d_name, 0) != 0) {
             err = ckpt_err_from_errno(errno);
         }
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_err_from_errno(errno);
     }
     closedir(stream);
     return err;

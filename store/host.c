@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -230,6 +231,11 @@ ssize_t ckpt_host_pwrite(int fd, const void *buf, size_t n, off_t offset)
     return r;
 }
 
+off_t ckpt_host_lseek(int fd, off_t offset, int whence)
+{
+    return fail(FAIL_IO) ? -1 : lseek(fd, offset, whence);
+}
+
 int ckpt_host_fsync(int fd)
 {
     int r = -1;
@@ -341,6 +347,32 @@ int ckpt_host_renameat2(int old_dir, const char *old_path, int new_dir, const ch
                         unsigned flags)
 {
     return fail(FAIL_WRITE) ? -1 : renameat2(old_dir, old_path, new_dir, new_path, flags);
+}
+
+ssize_t ckpt_host_readlinkat(int dir, const char *path, char *buf, size_t size)
+{
+    return fail(FAIL_IO) ? -1 : readlinkat(dir, path, buf, size);
+}
+
+struct dirent *ckpt_host_readdir(DIR *stream)
+{
+    if (fail(FAIL_IO)) {
+        return NULL;
+    }
+    errno = 0;
+    return readdir(stream);
+}
+
+int ckpt_host_flock(int fd, int operation)
+{
+    int r = -1;
+    if (fail(FAIL_IO)) {
+        return -1;
+    }
+    do {
+        r = flock(fd, operation);
+    } while (r < 0 && errno == EINTR);
+    return r;
 }
 
 int ckpt_host_fstatat(int dir, const char *path, struct stat *st, int flags)

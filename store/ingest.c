@@ -406,11 +406,11 @@ static enum ckpt_err take_hole(struct ckpt_ingest *in, uint64_t size)
 static uint64_t data_end(int fd, uint64_t at, uint64_t size)
 {
     for (;;) {
-        off_t hole = lseek(fd, (off_t)at, SEEK_HOLE);
+        off_t hole = ckpt_host_lseek(fd, (off_t)at, SEEK_HOLE);
         if (hole < 0 || (uint64_t)hole >= size) {
             return size;
         }
-        off_t data = lseek(fd, hole, SEEK_DATA);
+        off_t data = ckpt_host_lseek(fd, hole, SEEK_DATA);
         if (data < 0 || data - hole >= CKPT_CHUNK_MIN) {
             return (uint64_t)hole;
         }
@@ -423,7 +423,7 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, int fd, uint64_t size)
     uint64_t at = 0;
     enum ckpt_err err = CKPT_OK;
     while (err == CKPT_OK && at < size) {
-        off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+        off_t data = ckpt_host_lseek(fd, (off_t)at, SEEK_DATA);
         uint64_t from = data >= 0 ? (uint64_t)data : errno == ENXIO ? size : at;
         if (from > size) {
             from = size;

@@ -152,7 +152,7 @@ static enum ckpt_err host_path(int fd, char *path)
 {
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, PATH_MAX);
+    ssize_t n = ckpt_host_readlinkat(AT_FDCWD, link, path, PATH_MAX);
     if (n >= PATH_MAX || (n < 0 && errno == ENAMETOOLONG)) {
         return CKPT_ERR_UNSUPPORTED;
     }

@@ -342,8 +342,7 @@ static enum ckpt_err load_file(struct ckpt_engine *engine, DIR *stream, const ch
                                uint64_t dir, uint64_t sequence)
 {
     struct dirent *entry = NULL;
-    errno = 0;
-    while ((entry = readdir(stream)) != NULL &&
+    while ((entry = ckpt_host_readdir(stream)) != NULL &&
            (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)) {
     }
     if (entry == NULL && errno != 0) {
@@ -410,14 +409,12 @@ enum ckpt_err ckpt_pending_load(struct ckpt_engine *engine)
     enum ckpt_err err = CKPT_OK;
     struct dirent *entry;
     pthread_mutex_lock(&engine->lock);
-    errno = 0;
-    while (err == CKPT_OK && (entry = readdir(stream)) != NULL) {
+    while (err == CKPT_OK && (entry = ckpt_host_readdir(stream)) != NULL) {
         if (entry->d_name[0] != '.') {
             err = load_entry(engine, entry->d_name);
         }
-        errno = 0;
     }
-    if (err == CKPT_OK && errno != 0) {
+    if (err == CKPT_OK) {
         err = ckpt_err_from_errno(errno);
     }
     DL_SORT(engine->jobs, by_sequence);

@@ -169,7 +169,7 @@ static enum ckpt_err walk(struct ckpt_engine *engine, int fd)
     }
     enum ckpt_err err = CKPT_OK;
     struct dirent *entry;
-    while (err == CKPT_OK && (entry = readdir(stream)) != NULL) {
+    while (err == CKPT_OK && (entry = ckpt_host_readdir(stream)) != NULL) {
         const char *name = entry->d_name;
         struct stat st;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
@@ -183,6 +183,9 @@ static enum ckpt_err walk(struct ckpt_engine *engine, int fd)
             err = check_file(engine, fd, name);
         }
         err = tolerate(engine, fd, name, err);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_err_from_errno(errno);
     }
     closedir(stream);
     return err;

@@ -477,11 +477,11 @@ static enum ckpt_err take_lock(struct ckpt_store *store, const char *holder)
     if (store->lockfd < 0) {
         return host_failure(&store->report, store->path, "the lock can't be opened");
     }
-    int result = flock(store->lockfd, LOCK_EX | LOCK_NB);
+    int result = ckpt_host_flock(store->lockfd, LOCK_EX | LOCK_NB);
     /* ckpt_store_holder takes the lock for a moment to see whether it is free. */
     for (int i = 0; result != 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
         (void)nanosleep(&pause, NULL);
-        result = flock(store->lockfd, LOCK_EX | LOCK_NB);
+        result = ckpt_host_flock(store->lockfd, LOCK_EX | LOCK_NB);
     }
     if (result != 0 && errno == EWOULDBLOCK) {
         char text[HOLDER_MAX];
@@ -514,7 +514,7 @@ int ckpt_store_holder(const char *dir, char *holder, size_t size)
         return errno == ENOENT ? 0 : -1;
     }
     int result = -1;
-    if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
+    if (ckpt_host_flock(fd, LOCK_SH | LOCK_NB) == 0) {
         result = 0;
     } else if (errno == EWOULDBLOCK) {
         holder_text(fd, holder, size);

@@ -11,6 +11,7 @@
 #ifndef CKPT_HOST_H
 #define CKPT_HOST_H
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,7 @@ int ckpt_host_reopen(int fd, int flags);
 int ckpt_host_close(int fd); /* -1 is ignored */
 ssize_t ckpt_host_pread(int fd, void *buf, size_t n, off_t offset);
 ssize_t ckpt_host_pwrite(int fd, const void *buf, size_t n, off_t offset);
+off_t ckpt_host_lseek(int fd, off_t offset, int whence);
 int ckpt_host_fsync(int fd);
 int ckpt_host_fdatasync(int fd);
 int ckpt_host_ftruncate(int fd, off_t size);
@@ -39,6 +41,10 @@ int ckpt_host_link_fd(int fd, int dir, const char *path);
 int ckpt_host_unlinkat(int dir, const char *path, int flags);
 int ckpt_host_renameat2(int old_dir, const char *old_path, int new_dir, const char *new_path,
                         unsigned flags);
+ssize_t ckpt_host_readlinkat(int dir, const char *path, char *buf, size_t size);
+/* NULL: an error when errno is not 0, else the end. */
+struct dirent *ckpt_host_readdir(DIR *stream);
+int ckpt_host_flock(int fd, int operation);
 int ckpt_host_fstatat(int dir, const char *path, struct stat *st, int flags);
 int ckpt_host_fstat(int fd, struct stat *st);
 int ckpt_host_fstatvfs(int fd, struct statvfs *st);
