@@ -209,6 +209,9 @@ static enum ckpt_err check_empty(const char *dir, int dirfd, const struct ckpt_r
                      dir, dir);
         return CKPT_ERR_EXISTS;
     }
+    if (errno != ENOENT) {
+        return host_failure(report, dir, "can't be looked at");
+    }
     int fd = ckpt_host_openat(dirfd, ".", OPEN_DIR, 0);
     DIR *listing = fd < 0 ? NULL : fdopendir(fd);
     if (listing == NULL) {
@@ -218,7 +221,7 @@ static enum ckpt_err check_empty(const char *dir, int dirfd, const struct ckpt_r
     }
     enum ckpt_err err = CKPT_OK;
     const struct dirent *entry;
-    while (err == CKPT_OK && (entry = readdir(listing)) != NULL) {
+    while (err == CKPT_OK && (entry = ckpt_host_readdir(listing)) != NULL) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
             ckpt_reportf(report, CKPT_ERROR,
                          "%s: the directory isn't empty (it has \"%s\"); name a new one, for "
@@ -227,17 +230,25 @@ static enum ckpt_err check_empty(const char *dir, int dirfd, const struct ckpt_r
             err = CKPT_ERR_EXISTS;
         }
     }
+    if (err == CKPT_OK && errno != 0) {
+        err = host_failure(report, dir, "can't be listed");
+    }
     (void)closedir(listing);
     return err;
 }
 
-static enum ckpt_err make_dirs(const char *dir, int dirfd, const struct ckpt_report *report)
+static const char *const dir_names[] = {"live", "pending", "tmp", "db"};
+enum { DIRS = sizeof dir_names / sizeof dir_names[0] };
+
+/* *MADE of them, in order. */
+static enum ckpt_err make_dirs(const char *dir, int dirfd, const struct ckpt_report *report,
+                               size_t *made)
 {
-    static const char *const names[] = {"live", "pending", "tmp", "db"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (ckpt_host_mkdirat(dirfd, names[i], DIR_MODE) != 0) {
+    while (*made < DIRS) {
+        if (ckpt_host_mkdirat(dirfd, dir_names[*made], DIR_MODE) != 0) {
             return host_failure(report, dir, "can't create a directory in it");
         }
+        ++*made;
     }
     return CKPT_OK;
 }
@@ -369,19 +380,16 @@ static enum ckpt_err write_header(const char *dir, int dirfd, const struct heade
     return good ? CKPT_OK : host_failure(report, dir, "the FORMAT file can't be written");
 }
 
-/* Takes back what a creation that failed has made. */
-static void remove_made(int dirfd)
+/* Takes back what a creation that failed has made, as far as it goes: its first MADE directories and, when it had
+   them all, what it put into them. Nothing else: somebody may have been faster. */
+static void remove_made(int dirfd, size_t made)
 {
-    static const struct {
-        const char *name;
-        int flags;
-    } made[] = {
-        {FORMAT_NAME, 0},          {"tmp/" FORMAT_NAME, 0}, {"db/data.mdb", 0},
-        {"db/lock.mdb", 0},        {"db", AT_REMOVEDIR},    {"tmp", AT_REMOVEDIR},
-        {"pending", AT_REMOVEDIR}, {"live", AT_REMOVEDIR},
-    };
-    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
-        (void)ckpt_host_unlinkat(dirfd, made[i].name, made[i].flags); /* as far as it goes */
+    static const char *const files[] = {FORMAT_NAME, "tmp/" FORMAT_NAME, "db/data.mdb", "db/lock.mdb"};
+    for (size_t i = 0; made == DIRS && i < sizeof files / sizeof files[0]; i++) {
+        (void)ckpt_host_unlinkat(dirfd, files[i], 0);
+    }
+    while (made > 0) {
+        (void)ckpt_host_unlinkat(dirfd, dir_names[--made], AT_REMOVEDIR);
     }
 }
 
@@ -405,6 +413,7 @@ enum ckpt_err ckpt_store_create(const char *dir, const struct ckpt_report *repor
     char path[PATH_MAX];
     int dirfd = -1;
     struct header header;
+    size_t made = 0;
     bool made_dir = ckpt_host_mkdirat(AT_FDCWD, dir, DIR_MODE) == 0;
     if (!made_dir && errno != EEXIST) {
         return host_failure(report, dir, "the store directory can't be created");
@@ -413,12 +422,11 @@ enum ckpt_err ckpt_store_create(const char *dir, const struct ckpt_report *repor
     if (err == CKPT_OK) {
         err = check_empty(path, dirfd, report);
     }
-    if (err != CKPT_OK) {
-        goto out;
-    }
-    err = random_header(&header);
     if (err == CKPT_OK) {
-        err = make_dirs(path, dirfd, report);
+        err = random_header(&header);
+    }
+    if (err == CKPT_OK) {
+        err = make_dirs(path, dirfd, report, &made);
     }
     if (err == CKPT_OK) {
         err = mark_live(path, dirfd, &header.id, report);
@@ -433,12 +441,11 @@ enum ckpt_err ckpt_store_create(const char *dir, const struct ckpt_report *repor
         err = write_header(path, dirfd, &header, report);
     }
     if (err != CKPT_OK) {
-        remove_made(dirfd);
+        remove_made(dirfd, made);
         if (made_dir) {
-            (void)ckpt_host_unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+            (void)ckpt_host_unlinkat(AT_FDCWD, dir, AT_REMOVEDIR);
         }
     }
-out:
     (void)ckpt_host_close(dirfd);
     return err;
 }
@@ -628,10 +635,10 @@ static enum ckpt_err open_db(struct ckpt_store *store, bool writable)
                      path, strerror(errno));
         return err;
     }
-    enum ckpt_err err = map_size(store->dirfd, &size);
-    if (err == CKPT_OK) {
-        err = ckpt_db_open(path, writable, size, &store->report, &store->db);
+    if (map_size(store->dirfd, &size) != CKPT_OK) {
+        return host_failure(&store->report, store->path, "the host filesystem's size can't be told");
     }
+    enum ckpt_err err = ckpt_db_open(path, writable, size, &store->report, &store->db);
     return err == CKPT_OK ? check_db(store) : err;
 }
 
