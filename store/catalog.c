@@ -758,7 +758,7 @@ static enum ckpt_err drop(struct ckpt_store *store, struct ckpt_codec *codec, st
 }
 
 enum ckpt_err ckpt_catalog_drop(struct ckpt_store *store, uint64_t dir, const char *name,
-                                uint32_t number)
+                                const uint32_t *numbers, size_t n)
 {
     struct ckpt_txn *txn = NULL;
     struct ckpt_codec *codec = NULL;
@@ -766,8 +766,8 @@ enum ckpt_err ckpt_catalog_drop(struct ckpt_store *store, uint64_t dir, const ch
     if (err == CKPT_OK) {
         err = ckpt_store_begin(store, &txn);
     }
-    if (err == CKPT_OK) {
-        err = drop(store, codec, txn, dir, name, number);
+    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
+        err = drop(store, codec, txn, dir, name, numbers[i]);
     }
     if (err == CKPT_OK) {
         err = ckpt_store_commit(store, txn);

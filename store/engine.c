@@ -396,8 +396,8 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
                      command->path);
         err = CKPT_ERR_NEEDED;
     }
-    for (size_t i = 0; err == CKPT_OK && i < command->count; i++) {
-        err = ckpt_catalog_drop(engine->store, dir, name, command->numbers[i]);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_drop(engine->store, dir, name, command->numbers, command->count);
     }
     if (err == CKPT_OK) {
         give_back(engine);

@@ -17,6 +17,7 @@
 #include <ckpt/store.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -115,8 +116,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_subdir(struct ckpt_store *store, u
  *   reference. When the newest kept version of the file has the same recipe nothing is added (*ADDED
  *   is false) and only the file's stamp moves. VERSION->number and ->sequence are filled in.
  * set_stamp: the live file was seen unchanged with STAMP, occupying HOT_BYTES.
- * drop: forgets one version. Its recipe, when nothing else holds it, becomes garbage for the sweeper.
- *   The caller has made sure that no cold live file needs it (CKPT_ERR_NEEDED is the engine's job).
+ * drop: forgets versions, all N or none. Recipes that nothing else holds become garbage for the sweeper.
+ *   The caller has made sure that no cold live file needs them (CKPT_ERR_NEEDED is the engine's job).
  */
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_dir(struct ckpt_store *store, uint64_t dir,
                                                  uint64_t parent, const char *name);
@@ -128,6 +129,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_stamp(struct ckpt_store *store, uin
                                                    const char *name, const struct ckpt_stamp *stamp,
                                                    uint64_t hot_bytes);
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_drop(struct ckpt_store *store, uint64_t dir,
-                                              const char *name, uint32_t number);
+                                              const char *name, const uint32_t *numbers,
+                                              size_t n);
 
 #endif

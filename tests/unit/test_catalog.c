@@ -178,6 +178,11 @@ static void test_put_version_takes_a_reference(void **state)
                      CKPT_ERR_NOT_FOUND);
 }
 
+static enum ckpt_err drop(struct ckpt_store *store, const char *name, uint32_t number)
+{
+    return ckpt_catalog_drop(store, 0, name, &number, 1);
+}
+
 static void test_drop(void **state)
 {
     struct fixture *f = *state;
@@ -186,12 +191,14 @@ static void test_drop(void **state)
     bool added = false;
     struct ckpt_version first = capture(f, 0, "a", 10, &added);
     (void)capture(f, 0, "a", 20, &added);
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", 0), CKPT_ERR_INVALID);
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", 9), CKPT_ERR_NOT_FOUND);
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", 2), CKPT_OK);
+    assert_int_equal(drop(f->store, "a", 0), CKPT_ERR_INVALID);
+    assert_int_equal(drop(f->store, "a", 9), CKPT_ERR_NOT_FOUND);
+    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", (const uint32_t[]){2, 9}, 2), CKPT_ERR_NOT_FOUND);
+    assert_int_equal(ckpt_catalog_version(f->store, 0, "a", 2, &out), CKPT_OK); /* all or none */
+    assert_int_equal(drop(f->store, "a", 2), CKPT_OK);
     assert_int_equal(ckpt_catalog_version(f->store, 0, "a", 0, &out), CKPT_OK);
     assert_int_equal(out.number, 1);
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", 1), CKPT_OK);
+    assert_int_equal(drop(f->store, "a", 1), CKPT_OK);
     assert_int_equal(references(f, &first.recipe), 0);
     assert_int_equal(ckpt_store_counters(f->store, &counters), CKPT_OK);
     assert_int_equal(counters.logical, 0);
@@ -226,7 +233,7 @@ static void test_stopped_store_refuses(void **state)
     assert_int_equal(ckpt_catalog_put_version(f->store, &version, &stamp, 0, &added),
                      CKPT_ERR_STOPPED);
     assert_int_equal(ckpt_catalog_set_stamp(f->store, 0, "a", &stamp, 0), CKPT_ERR_STOPPED);
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "a", 1), CKPT_ERR_STOPPED);
+    assert_int_equal(drop(f->store, "a", 1), CKPT_ERR_STOPPED);
     assert_int_equal(ckpt_catalog_version(f->store, 0, "a", 1, &version), CKPT_OK);
 }
 
@@ -328,7 +335,7 @@ static void test_walks(void **state)
     assert_int_equal(ckpt_catalog_latest(f->store, 0, &latest), CKPT_OK);
     assert_string_equal(latest.name, "aa");
     /* The newest capture is forgotten: the next one counts, and the file isn't listed any more. */
-    assert_int_equal(ckpt_catalog_drop(f->store, 0, "aa", 1), CKPT_OK);
+    assert_int_equal(drop(f->store, "aa", 1), CKPT_OK);
     assert_int_equal(ckpt_catalog_latest(f->store, 0, &latest), CKPT_OK);
     assert_string_equal(latest.name, "a");
     assert_int_equal(latest.number, 2);
