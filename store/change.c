@@ -127,17 +127,18 @@ static enum ckpt_err capture_if_name(struct ckpt_engine *engine, int fd, const s
 {
     char path[PATH_MAX];
     struct stat named;
-    if (ckpt_catalog_path(engine->store, name->dir, path, sizeof path) != CKPT_OK) {
-        return CKPT_OK;
+    enum ckpt_err err = ckpt_catalog_path(engine->store, name->dir, path, sizeof path);
+    if (err != CKPT_OK) {
+        return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_INVALID ? CKPT_OK : err;
     }
     int dirfd = ckpt_host_openat(ckpt_store_livefd(engine->store), path[0] == '\0' ? "." : path,
                                  O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (dirfd < 0) {
-        return CKPT_OK;
+        return errno == ENOENT || errno == ENOTDIR ? CKPT_OK : ckpt_err_from_errno(errno);
     }
-    enum ckpt_err err = CKPT_OK;
-    if (ckpt_host_fstatat(dirfd, name->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-        named.st_dev == st->st_dev && named.st_ino == st->st_ino) {
+    if (ckpt_host_fstatat(dirfd, name->name, &named, AT_SYMLINK_NOFOLLOW) != 0) {
+        err = errno == ENOENT ? CKPT_OK : ckpt_err_from_errno(errno);
+    } else if (named.st_dev == st->st_dev && named.st_ino == st->st_ino) {
         err = ckpt_engine_capture_name(engine, fd, dirfd, name->name);
     }
     ckpt_host_close(dirfd);

@@ -185,10 +185,13 @@ enum ckpt_err ckpt_live_path(struct ckpt_store *store, int fd, char *path)
     if (ckpt_host_fstat(fd, &st) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    if (*relative != '\0' && (ckpt_host_fstatat(ckpt_store_livefd(store), relative, &named,
-                                                AT_SYMLINK_NOFOLLOW) != 0 ||
-                              named.st_ino != st.st_ino || named.st_dev != st.st_dev)) {
-        return CKPT_ERR_NOT_FOUND;
+    if (*relative != '\0') {
+        if (ckpt_host_fstatat(ckpt_store_livefd(store), relative, &named, AT_SYMLINK_NOFOLLOW) != 0) {
+            return errno == ENOTDIR ? CKPT_ERR_NOT_FOUND : ckpt_err_from_errno(errno);
+        }
+        if (named.st_ino != st.st_ino || named.st_dev != st.st_dev) {
+            return CKPT_ERR_NOT_FOUND;
+        }
     }
     memmove(path, relative, strlen(relative) + 1);
     return CKPT_OK;
