@@ -420,13 +420,18 @@ static enum ckpt_err sync_unmarked(int fd)
     return ckpt_host_fsync(fd) != 0 ? ckpt_err_from_errno(errno) : CKPT_OK;
 }
 
-static enum ckpt_err empty_stub(int fd)
+static enum ckpt_err empty_stub(int fd, const struct ckpt_stub *stub)
 {
     if (ckpt_host_ftruncate(fd, 0) != 0) {
         return ckpt_err_from_errno(errno);
     }
     enum ckpt_err err = ckpt_live_clear_stub(fd);
-    return err == CKPT_OK ? sync_unmarked(fd) : err;
+    if (err != CKPT_OK) {
+        /* Who is told that it failed finds the stub that it was. */
+        (void)ckpt_host_ftruncate(fd, (off_t)stub->size);
+        return err;
+    }
+    return sync_unmarked(fd);
 }
 
 /* Until the attribute goes, the file is still the stub it was, whatever has been written into it. */
@@ -451,6 +456,7 @@ static enum ckpt_err fill_stub(struct ckpt_engine *engine, int fd, const struct 
     }
     if (err != CKPT_OK) {
         (void)ckpt_host_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+        (void)ckpt_host_futimens(fd, times);
         return err;
     }
     return sync_unmarked(fd);
@@ -488,7 +494,7 @@ enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep)
     if (writable < 0) {
         return ckpt_err_from_errno(errno);
     }
-    err = keep ? fill_stub(engine, writable, &stub) : empty_stub(writable);
+    err = keep ? fill_stub(engine, writable, &stub) : empty_stub(writable, &stub);
     if (err == CKPT_OK && keep) {
         stamp_promoted(engine, writable);
     }
