@@ -375,13 +375,28 @@ static bool same_recipe(void *arg, const struct ckpt_version *version)
     return !wanted->found;
 }
 
-static bool stub_is_backed(struct verify *v, int dirfd, const char *name, const struct ckpt_stub *stub)
+/* NOT_FOUND: no version has the stub's bytes. */
+static enum ckpt_err find_backing(struct verify *v, int dirfd, const char *name,
+                                  const struct ckpt_stub *stub)
 {
     uint64_t dir = CKPT_DIR_ROOT;
     struct culprit wanted = {.id = stub->recipe};
-    return ckpt_live_dir_id(v->store, dirfd, &dir) == CKPT_OK &&
-           ckpt_catalog_each_version(v->store, dir, name, same_recipe, &wanted) == CKPT_OK &&
-           wanted.found;
+    enum ckpt_err err = ckpt_live_dir_id(v->store, dirfd, &dir);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_each_version(v->store, dir, name, same_recipe, &wanted);
+    }
+    return err == CKPT_OK && !wanted.found ? CKPT_ERR_NOT_FOUND : err;
+}
+
+/* What can't be looked at can't be said to be right. What has gone meanwhile needs nothing. */
+static void cannot_look(struct verify *v, int dirfd, const char *name, enum ckpt_err err)
+{
+    char path[PATH_MAX] = "";
+    if (err != CKPT_ERR_NOT_FOUND) {
+        (void)!ckpt_live_path(v->store, dirfd, path);
+        problem(v, "live/%s%s%s can't be looked at: %s", path, path[0] == '\0' ? "" : "/", name,
+                ckpt_err_text(err));
+    }
 }
 
 static void check_file(struct verify *v, int dirfd, const char *name)
@@ -390,7 +405,8 @@ static void check_file(struct verify *v, int dirfd, const char *name)
     bool cold = false;
     int fd = ckpt_host_openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0) {
-        return; /* gone meanwhile */
+        cannot_look(v, dirfd, name, ckpt_err_from_errno(errno));
+        return;
     }
     enum ckpt_err err = ckpt_live_stub(fd, &stub, &cold);
     if (err == CKPT_ERR_CORRUPT) {
@@ -399,10 +415,16 @@ static void check_file(struct verify *v, int dirfd, const char *name)
         v->result->stubs++;
         /* A daemon at work may just be moving it: what has no name any more needs nothing. */
         char path[PATH_MAX];
-        if (!stub_is_backed(v, dirfd, name, &stub) && !stub_is_backed(v, dirfd, name, &stub) &&
-            ckpt_live_path(v->store, fd, path) == CKPT_OK) {
+        err = find_backing(v, dirfd, name, &stub);
+        if (err == CKPT_ERR_NOT_FOUND) {
+            err = find_backing(v, dirfd, name, &stub);
+        }
+        if (err == CKPT_ERR_NOT_FOUND && (err = ckpt_live_path(v->store, fd, path)) == CKPT_OK) {
             problem(v, "%s is cold and no version of it has its bytes", path);
         }
+    }
+    if (err != CKPT_OK && err != CKPT_ERR_CORRUPT && err != CKPT_ERR_UNSUPPORTED) {
+        cannot_look(v, dirfd, name, err);
     }
     ckpt_host_close(fd);
 }
@@ -412,17 +434,19 @@ static void walk_live(struct verify *v, int fd)
     int own = ckpt_host_openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     DIR *stream = own < 0 ? NULL : fdopendir(own);
     if (stream == NULL) {
+        cannot_look(v, fd, ".", ckpt_err_from_errno(errno));
         ckpt_host_close(own);
         return;
     }
     struct dirent *entry;
-    while ((entry = readdir(stream)) != NULL) {
+    while ((entry = ckpt_host_readdir(stream)) != NULL) {
         struct stat st;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            ckpt_host_fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
         }
-        if (S_ISREG(st.st_mode)) {
+        if (ckpt_host_fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+            cannot_look(v, fd, entry->d_name, ckpt_err_from_errno(errno));
+        } else if (S_ISREG(st.st_mode)) {
             check_file(v, fd, entry->d_name);
         } else if (S_ISDIR(st.st_mode)) {
             int child = ckpt_host_openat(fd, entry->d_name,
@@ -430,8 +454,13 @@ static void walk_live(struct verify *v, int fd)
             if (child >= 0) {
                 walk_live(v, child);
                 ckpt_host_close(child);
+            } else {
+                cannot_look(v, fd, entry->d_name, ckpt_err_from_errno(errno));
             }
         }
+    }
+    if (errno != 0) {
+        cannot_look(v, fd, ".", ckpt_err_from_errno(errno));
     }
     closedir(stream);
 }
