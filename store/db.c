@@ -54,6 +54,7 @@ struct ckpt_db {
     char *file; /* path of data.mdb, for reports */
     struct ckpt_report report;
     bool writable;
+    bool refused; /* while it is opened: the reason has been reported */
     size_t page_size;
     struct punch punch;
 };
@@ -161,6 +162,7 @@ static enum ckpt_err check_length(struct ckpt_db *db)
     db->page_size = stat.ms_psize;
     enum ckpt_err err = lengths(db, &have, &need);
     if (err == CKPT_OK && have < need) {
+        db->refused = true;
         ckpt_reportf(&db->report, CKPT_ERROR,
                      "%s: the database is truncated: it has %ju bytes and needs %ju; "
                      "put back a complete copy of the store",
@@ -187,13 +189,14 @@ static enum ckpt_err keep_margin(const struct ckpt_db *db)
 }
 
 /* An empty file would be taken for a new database: it is one that lost its bytes. */
-static enum ckpt_err check_not_empty(const struct ckpt_db *db)
+static enum ckpt_err check_not_empty(struct ckpt_db *db)
 {
     struct stat st;
     if (ckpt_host_fstatat(AT_FDCWD, db->file, &st, 0) != 0) {
         return errno == ENOENT && db->writable ? CKPT_OK : ckpt_err_from_errno(errno);
     }
     if (st.st_size == 0) {
+        db->refused = true;
         ckpt_reportf(&db->report, CKPT_ERROR,
                      "%s: the database is truncated: it has 0 bytes; "
                      "put back a complete copy of the store",
@@ -220,6 +223,7 @@ static enum ckpt_err open_env(struct ckpt_db *db, const char *path, size_t map_s
         rc = mdb_env_open(db->env, path, flags, 0600);
     }
     if (rc != MDB_SUCCESS) {
+        db->refused = true;
         ckpt_reportf(&db->report, CKPT_ERROR, "%s: the database can't be opened: %s%s", db->file,
                      mdb_strerror(rc),
                      rc == ENOMEM ? " (it needs address space for twice the size of the host "
@@ -265,6 +269,7 @@ static enum ckpt_err open_tables(struct ckpt_db *db)
     }
     ckpt_txn_abort(txn);
     if (err == CKPT_ERR_NOT_FOUND) {
+        db->refused = true;
         ckpt_reportf(&db->report, CKPT_ERROR,
                      "%s: the database lacks a table; put back a complete copy of the store",
                      db->file);
@@ -302,6 +307,9 @@ enum ckpt_err ckpt_db_open(const char *path, bool writable, size_t map_size,
     if (err == CKPT_OK) {
         *db = opened;
         opened = NULL;
+    } else if (!opened->refused) {
+        ckpt_reportf(report, CKPT_ERROR, "%s: the database can't be opened: %s", opened->file,
+                     ckpt_err_text(err));
     }
 out:
     ckpt_db_close(opened);
