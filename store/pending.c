@@ -247,6 +247,7 @@ static enum ckpt_err link_entry(struct ckpt_engine *engine, int fd, const struct
     return CKPT_OK;
 }
 
+/* Can be repeated. */
 static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
 {
     char directory[ENTRY_NAME];
@@ -254,7 +255,7 @@ static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
     int pending = ckpt_store_pendingfd(engine->store);
     entry_name(job, directory);
     ckpt_pending_path(job, path);
-    return ckpt_host_unlinkat(pending, path, 0) != 0
+    return ckpt_host_unlinkat(pending, path, 0) != 0 && errno != ENOENT
                ? -1
                : ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
 }
@@ -305,12 +306,14 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
     engine->finishing++;
     pthread_mutex_unlock(&engine->lock);
 
-    if (unlink_entry(engine, job) != 0) {
+    /* Tried twice, because an entry that stays is more than untidy: the next start takes it once more, and should the
+       file have become another one by then, the old bytes come out as the newest version. */
+    if (unlink_entry(engine, job) != 0 && unlink_entry(engine, job) != 0) {
         char path[CKPT_PENDING_PATH];
         ckpt_pending_path(job, path);
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s/pending/%s is recorded but could not be removed from the queue: %s; the next "
-                     "start takes it once more and finds nothing new",
+                     "start takes it once more",
                      ckpt_store_path(engine->store), path, strerror(errno));
     }
     pthread_mutex_lock(&engine->lock);
