@@ -57,10 +57,9 @@ static void set_no_space(struct ckpt_engine *engine, bool no_space)
 {
     pthread_mutex_lock(&engine->lock);
     bool news = engine->no_space != no_space;
-    engine->no_space = no_space;
-    pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
     engine->space_retry = no_space ? ckpt_now_ms() + RETRY_MS : 0;
+    /* Told before whoever waits is woken and passes on what was told. */
     if (news && no_space) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s: the host filesystem is full; closed files wait in pending/ and nothing is "
@@ -70,11 +69,26 @@ static void set_no_space(struct ckpt_engine *engine, bool no_space)
         ckpt_reportf(CKPT_REPORT(engine), CKPT_NOTICE, "%s: there is space again",
                      ckpt_store_path(engine->store));
     }
+    pthread_mutex_lock(&engine->lock);
+    engine->no_space = no_space;
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* After an error with a job: when to try it again. */
 static void postpone(struct ckpt_engine *engine, struct ckpt_job *job, enum ckpt_err err)
 {
+    bool failed = err != CKPT_ERR_BUSY && err != CKPT_ERR_CHANGED && err != CKPT_ERR_NOSPC;
+    char path[CKPT_PENDING_PATH];
+    pthread_mutex_lock(&engine->lock);
+    bool tell = failed && !job->failed;
+    pthread_mutex_unlock(&engine->lock);
+    if (tell) {
+        ckpt_pending_path(job, path);
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s/pending/%s could not be recorded: %s; it stays there and is tried again",
+                     ckpt_store_path(engine->store), path, ckpt_err_text(err));
+    }
     pthread_mutex_lock(&engine->lock);
     job->running = false;
     job->recorded = false;
@@ -84,22 +98,13 @@ static void postpone(struct ckpt_engine *engine, struct ckpt_job *job, enum ckpt
     } else if (job->busy_since == 0) {
         job->busy_since = ckpt_now_ms();
     }
-    bool first_failure = !job->failed;
-    job->failed = err != CKPT_ERR_BUSY && err != CKPT_ERR_CHANGED && err != CKPT_ERR_NOSPC;
-    job->not_before = ckpt_now_ms() + (job->failed ? FAILED_RETRY_MS : RETRY_MS);
+    job->failed = failed;
+    job->not_before = ckpt_now_ms() + (failed ? FAILED_RETRY_MS : RETRY_MS);
     if (err == CKPT_ERR_CHANGED) {
         job->not_before = ckpt_now_ms() + engine->config.settle_ms;
     }
-    bool tell = job->failed && first_failure;
-    char path[CKPT_PENDING_PATH];
-    ckpt_pending_path(job, path);
     pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
-    if (tell) {
-        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
-                     "%s/pending/%s could not be recorded: %s; it stays there and is tried again",
-                     ckpt_store_path(engine->store), path, ckpt_err_text(err));
-    }
 }
 
 /* Rows have transactions of their own, so the one that the files share ends first. The row of a job's directory
@@ -152,7 +157,25 @@ static bool step_ingest(struct ckpt_engine *engine)
     if (err == CKPT_ERR_NOSPC || worked) {
         set_no_space(engine, err == CKPT_ERR_NOSPC);
     }
-    return worked && err != CKPT_ERR_NOSPC;
+    /* What a failed commit has put back waits for the next round, as after a full disk. */
+    return worked && committed == CKPT_OK && err != CKPT_ERR_NOSPC;
+}
+
+/* A row that can't be saved, and not because the host is full or the store has stopped: nobody waits for it. */
+static void set_rows_error(struct ckpt_engine *engine, enum ckpt_err err)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool news = err != CKPT_OK && engine->rows_error == CKPT_OK;
+    pthread_mutex_unlock(&engine->lock);
+    if (news) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s: the place of a directory could not be recorded: %s; it is tried again",
+                     ckpt_store_path(engine->store), ckpt_err_text(err));
+    }
+    pthread_mutex_lock(&engine->lock);
+    engine->rows_error = err;
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* Stamps and directory rows, when no version takes them along. */
@@ -168,6 +191,9 @@ static bool step_save(struct ckpt_engine *engine)
     struct ckpt_saved_stamp *stamps = engine->stamps;
     pthread_mutex_unlock(&engine->lock);
     enum ckpt_err err = rows ? ckpt_dir_rows_save(engine) : CKPT_OK;
+    if (rows && err != CKPT_ERR_NOSPC && err != CKPT_ERR_IO && err != CKPT_ERR_STOPPED) {
+        set_rows_error(engine, err);
+    }
     if (err == CKPT_OK && stamps != NULL) {
         err = ckpt_txn_write(engine->store->db, &txn);
     }
@@ -199,8 +225,8 @@ static bool step_save(struct ckpt_engine *engine)
     }
     if (err == CKPT_ERR_IO) {
         ckpt_store_stop(engine->store, "a commit of the database failed");
-    } else if (err == CKPT_ERR_NOSPC) {
-        set_no_space(engine, true);
+    } else if (err == CKPT_ERR_NOSPC || (err == CKPT_OK && (rows || worked))) {
+        set_no_space(engine, err == CKPT_ERR_NOSPC);
     }
     return worked && err == CKPT_OK;
 }
@@ -238,13 +264,13 @@ static enum ckpt_err age_free_pages(struct ckpt_engine *engine)
     struct ckpt_counters nothing = {0};
     for (int i = 0; err == CKPT_OK && i < AGING_COMMITS; i++) {
         struct ckpt_txn *txn = NULL;
-        err = ckpt_txn_write(engine->store->db, &txn);
+        err = ckpt_store_begin(engine->store, &txn);
         if (err != CKPT_OK) {
             return err;
         }
         err = ckpt_counters_add(txn, &nothing);
         if (err == CKPT_OK) {
-            err = ckpt_txn_commit(txn);
+            err = ckpt_store_commit(engine->store, txn);
         } else {
             ckpt_txn_abort(txn);
         }
@@ -431,7 +457,7 @@ enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path)
 static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *writing,
                        unsigned *failed)
 {
-    bool busy = engine->finishing > 0 || engine->dir_rows != NULL;
+    bool busy = engine->finishing > 0 || (engine->dir_rows != NULL && engine->rows_error == CKPT_OK);
     struct ckpt_job *job = NULL;
     *writing = 0;
     *failed = 0;
@@ -455,6 +481,7 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     uint64_t until = atomic_load(&engine->next_sequence);
     pthread_mutex_lock(&engine->lock);
     engine->hurry++;
+    engine->rows_error = CKPT_OK;
     struct ckpt_job *job = NULL;
     DL_FOREACH (engine->jobs, job) {
         /* What was put off is looked at once more. */
@@ -470,6 +497,9 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
         } else {
             pthread_cond_wait(&engine->quiet, &engine->lock);
         }
+    }
+    if (err == CKPT_OK && engine->dir_rows != NULL) {
+        err = engine->rows_error;
     }
     engine->hurry--;
     pthread_mutex_unlock(&engine->lock);
@@ -530,6 +560,10 @@ static void *run(void *arg)
         pthread_mutex_unlock(&engine->lock);
         bool worked = step(engine);
         pthread_mutex_lock(&engine->lock);
+        if (ckpt_store_stopped(engine->store)) {
+            /* Whoever waits may have begun before somebody else's failed sync. */
+            pthread_cond_broadcast(&engine->quiet);
+        }
         if (!worked && !engine->stop && engine->commands == NULL) {
             int64_t ms = idle_time(engine);
             struct timespec until;

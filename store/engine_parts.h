@@ -99,6 +99,7 @@ struct ckpt_engine {
     struct ckpt_job *jobs;  /* list by sequence */
     struct ckpt_saved_stamp *stamps;
     struct ckpt_dir_row *dir_rows;      /* oldest first */
+    enum ckpt_err rows_error;           /* why they can't be saved, when it isn't the disk */
     struct ckpt_command *commands;      /* oldest first */
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */

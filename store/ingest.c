@@ -160,16 +160,18 @@ static enum ckpt_err begin(struct ckpt_ingest *in)
         return CKPT_ERR_NOSPC;
     }
     in->batch_bytes = 0;
-    return ckpt_txn_write(in->store->db, &in->txn);
+    return ckpt_store_begin(in->store, &in->txn);
 }
 
-/* Jobs whose transaction has come to nothing are queued as before. */
-static void unpublish(struct ckpt_ingest *in)
+/* Jobs whose transaction has come to nothing are queued as before; as failed when that was no fault of a full disk or
+   of another job. */
+static void unpublish(struct ckpt_ingest *in, bool failed)
 {
     pthread_mutex_lock(&in->engine->lock);
     for (unsigned i = 0; i < in->publishing; i++) {
         in->published[i].job->running = false;
         in->published[i].job->recorded = false;
+        in->published[i].job->failed |= failed;
     }
     pthread_cond_broadcast(&in->engine->quiet);
     pthread_mutex_unlock(&in->engine->lock);
@@ -183,7 +185,7 @@ static void abort_batch(struct ckpt_ingest *in)
 {
     ckpt_txn_abort(in->txn);
     in->txn = NULL;
-    unpublish(in);
+    unpublish(in, false);
 }
 
 /* After the pending link has gone: how the live file looks while it is known to equal its version. */
@@ -224,11 +226,15 @@ enum ckpt_err ckpt_ingest_commit(struct ckpt_ingest *in)
     }
     enum ckpt_err err = ckpt_txn_commit(in->txn);
     in->txn = NULL;
+    if (err == CKPT_ERR_IO) {
+        ckpt_store_stop(in->store, "a commit of the database failed");
+    } else if (err != CKPT_OK && err != CKPT_ERR_NOSPC) {
+        ckpt_reportf(CKPT_REPORT(in->engine), CKPT_ERROR,
+                     "%s: closed files could not be recorded: %s; they stay in pending/ and are tried again",
+                     ckpt_store_path(in->store), ckpt_err_text(err));
+    }
     if (err != CKPT_OK) {
-        unpublish(in);
-        if (err == CKPT_ERR_IO) {
-            ckpt_store_stop(in->store, "a commit of the database failed");
-        }
+        unpublish(in, err != CKPT_ERR_NOSPC);
         return err;
     }
     for (unsigned i = 0; i < in->publishing; i++) {
