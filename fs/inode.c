@@ -63,15 +63,26 @@ enum ckpt_err inode_table_create(struct ckptfs *fs, struct inode_table **table)
     }
     pthread_mutex_init(&t->lock, NULL);
     int fd = ckpt_host_openat(ckpt_store_livefd(fs->store), ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0 || ckpt_host_fstat(fd, &st) != 0 || (t->root = new_inode(fd, &st)) == NULL) {
-        enum ckpt_err err = fd < 0 ? ckpt_err_from_errno(errno) : CKPT_ERR_NOMEM;
-        ckpt_host_close(fd);
+    enum ckpt_err err =
+        fd < 0 || ckpt_host_fstat(fd, &st) != 0 ? ckpt_err_from_errno(errno) : CKPT_OK;
+    if (err == CKPT_OK && (t->root = new_inode(fd, &st)) == NULL) {
+        err = CKPT_ERR_NOMEM;
+    }
+    if (err == CKPT_OK) {
+        HASH_ADD(hh, t->live, key, sizeof t->root->key, t->root);
+        err = t->root->hh.tbl == NULL ? CKPT_ERR_NOMEM : CKPT_OK;
+    }
+    if (err != CKPT_OK) {
+        if (t->root != NULL) {
+            free_inode(NULL, t->root);
+        } else {
+            ckpt_host_close(fd);
+        }
         pthread_mutex_destroy(&t->lock);
         free(t);
         return err;
     }
     fs->live_dev = st.st_dev;
-    HASH_ADD(hh, t->live, key, sizeof t->root->key, t->root);
     *table = t;
     return CKPT_OK;
 }

@@ -5,6 +5,7 @@
 #include "recipe.h"
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
 #include <uthash.h>
 
 /* A row: key u64 big-endian; value the recipe's id (zero for none), then the ids (FORMAT.md). */
@@ -28,6 +29,10 @@ enum ckpt_err ckpt_pin(struct ckpt_store *store, const struct ckpt_id *recipe)
     if (pin == NULL && (pin = calloc(1, sizeof *pin)) != NULL) {
         pin->recipe = *recipe;
         HASH_ADD(hh, store->pins, recipe, sizeof pin->recipe, pin);
+        if (pin->hh.tbl == NULL) {
+            free(pin);
+            pin = NULL;
+        }
     }
     if (pin == NULL) {
         err = CKPT_ERR_NOMEM;

@@ -13,8 +13,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <unistd.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
+#include <uthash.h>
 #include <utlist.h>
 
 enum {
@@ -150,8 +151,13 @@ static struct entry *claim(struct ckpt_cache *cache, const struct ckpt_id *id, s
     entry->id = *id;
     entry->size = size;
     entry->users = 1;
-    cache->bytes += size;
     HASH_ADD(hh, cache->entries, id, sizeof entry->id, entry);
+    if (entry->hh.tbl == NULL) {
+        free(entry->bytes);
+        free(entry);
+        return NULL;
+    }
+    cache->bytes += size;
     DL_APPEND(cache->order, entry);
     return entry;
 }

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
 #include <uthash.h>
 
 /* What the references to one object add up to. */
@@ -67,6 +68,10 @@ static enum ckpt_err count(struct verify *v, const struct ckpt_id *id, bool used
         }
         tally->id = *id;
         HASH_ADD(hh, v->tallies, id, sizeof tally->id, tally);
+        if (tally->hh.tbl == NULL) {
+            free(tally);
+            return CKPT_ERR_NOMEM;
+        }
     }
     tally->expected++;
     tally->used |= used;
