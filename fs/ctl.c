@@ -311,10 +311,15 @@ enum ckpt_err ctl_start(struct ckptfs *fs, struct ctl_server **out)
     server->fd = server->wake < 0 ? -1 : bind_socket(fs);
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->idle, NULL);
-    if (server->fd < 0 || pthread_create(&server->thread, NULL, listen_thread, server) != 0) {
-        enum ckpt_err err = ckpt_err_from_errno(errno);
+    enum ckpt_err err = server->fd < 0 ? ckpt_err_from_errno(errno) : CKPT_OK;
+    if (err == CKPT_OK && pthread_create(&server->thread, NULL, listen_thread, server) != 0) {
+        err = CKPT_ERR_NOMEM;
+    }
+    if (err != CKPT_OK) {
         ckpt_host_close(server->fd);
         ckpt_host_close(server->wake);
+        pthread_cond_destroy(&server->idle);
+        pthread_mutex_destroy(&server->lock);
         free(server);
         return err;
     }
