@@ -76,26 +76,32 @@ static enum ckpt_err check_file(struct ckpt_engine *engine, int dirfd, const cha
     return err;
 }
 
-/* Whether another directory of live/ carries this id where the catalog says it is. */
-static bool lives_elsewhere(struct ckpt_engine *engine, int fd, uint64_t id)
+/* *ELSEWHERE: whether another directory of live/ carries this id where the catalog says it is. */
+static enum ckpt_err lives_elsewhere(struct ckpt_engine *engine, int fd, uint64_t id, bool *elsewhere)
 {
     char path[PATH_MAX];
     struct stat st;
     struct stat other;
     uint64_t other_id = CKPT_DIR_ROOT;
-    if (ckpt_catalog_path(engine->store, id, path, sizeof path) != CKPT_OK ||
-        ckpt_host_fstat(fd, &st) != 0) {
-        return false;
+    *elsewhere = false;
+    enum ckpt_err err = ckpt_catalog_path(engine->store, id, path, sizeof path);
+    if (err != CKPT_OK) {
+        return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_INVALID ? CKPT_OK : err;
     }
     int there = ckpt_host_openat(ckpt_store_livefd(engine->store), path,
                                  O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (there < 0) {
-        return false;
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? CKPT_OK
+                                                                     : ckpt_err_from_errno(errno);
     }
-    bool elsewhere = ckpt_host_fstat(there, &other) == 0 && other.st_ino != st.st_ino &&
-                     ckpt_live_dir_id(engine->store, there, &other_id) == CKPT_OK && other_id == id;
+    if (ckpt_host_fstat(fd, &st) != 0 || ckpt_host_fstat(there, &other) != 0) {
+        err = ckpt_err_from_errno(errno);
+    } else if (other.st_ino != st.st_ino) {
+        err = ckpt_live_dir_id(engine->store, there, &other_id);
+        *elsewhere = err == CKPT_OK && other_id == id;
+    }
     ckpt_host_close(there);
-    return elsewhere;
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
 static enum ckpt_err check_dir_row(struct ckpt_engine *engine, int fd, uint64_t id, uint64_t parent,
@@ -105,7 +111,12 @@ static enum ckpt_err check_dir_row(struct ckpt_engine *engine, int fd, uint64_t 
     if (ckpt_catalog_subdir(engine->store, parent, name, &known) == CKPT_OK && known == id) {
         return CKPT_OK;
     }
-    if (lives_elsewhere(engine, fd, id)) {
+    bool copied = false;
+    enum ckpt_err err = lives_elsewhere(engine, fd, id, &copied);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    if (copied) {
         /* A copy that somebody made in live/ with its attributes: it starts a history of its own. */
         if (ckpt_host_fremovexattr(fd, CKPT_XATTR_PREFIX "dir") != 0) {
             return ckpt_err_from_errno(errno);
