@@ -321,18 +321,26 @@ void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
     }
 }
 
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
 int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
 {
     struct stat found;
     if (ckpt_host_fstat(inode->fd, &found) != 0) {
         return errno;
     }
+    pthread_mutex_lock(&inode->lock);
+    if (atomic_load(&inode->cold)) {
+        found.st_blocks = (blkcnt_t)((inode->stub.stored + 511) / 512);
+    }
+    if (same_time(&found.st_ctim, &inode->ctime_host)) {
+        found.st_ctim = inode->ctime_shown;
+    }
+    pthread_mutex_unlock(&inode->lock);
     if (inode->type == S_IFREG) {
-        pthread_mutex_lock(&inode->lock);
-        if (atomic_load(&inode->cold)) {
-            found.st_blocks = (blkcnt_t)((inode->stub.stored + 511) / 512);
-        }
-        pthread_mutex_unlock(&inode->lock);
         if (fs->engine != NULL) {
             unsigned pending = ckpt_engine_pending_links(fs->engine, found.st_dev, found.st_ino);
             found.st_nlink -= pending < found.st_nlink ? pending : found.st_nlink;
@@ -434,4 +442,20 @@ void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat 
         pthread_mutex_unlock(&inode->lock);
     }
     pthread_mutex_unlock(&table->lock);
+}
+
+void inode_touched(void *arg, const struct stat *before, const struct stat *after)
+{
+    struct ckptfs *fs = arg;
+    struct inode *inode = hold(fs, after->st_dev, after->st_ino);
+    if (inode == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&inode->lock);
+    if (!same_time(&inode->ctime_host, &before->st_ctim)) {
+        inode->ctime_shown = before->st_ctim;
+    }
+    inode->ctime_host = after->st_ctim;
+    pthread_mutex_unlock(&inode->lock);
+    inode_forget(fs, inode, 1);
 }

@@ -59,6 +59,10 @@ struct inode {
     struct ckpt_stub stub; /* while cold */
     int *other_fds;        /* O_PATH, by its other names */
     size_t others;
+    /* As long as the host says CTIME_HOST, which is the engine's doing, the users' ctime is CTIME_SHOWN: tar and
+       others take a file with another ctime for a changed one. */
+    struct timespec ctime_host;
+    struct timespec ctime_shown;
 
     UT_hash_handle hh; /* inode_table.lock */
 };
@@ -89,8 +93,8 @@ void inode_find_name(struct ckptfs *fs, struct inode *inode);
 void inode_claim_wait(struct inode *inode);
 void inode_unclaim(struct inode *inode);
 
-/* stat of a live inode as users see it: stubs with their real size and their stored blocks, link counts without
-   pending/. Returns 0 or an errno. */
+/* stat of a live inode as users see it: stubs with their real size and their stored blocks, link counts and ctime
+   without pending/. Returns 0 or an errno. */
 int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st);
 
 /* The engine's hooks that concern inodes; ARG is the struct ckptfs. */
@@ -99,5 +103,6 @@ bool inode_claim(void *arg, dev_t dev, ino_t ino);
 void inode_disclaim(void *arg);
 void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
                      const struct ckpt_stub *stub);
+void inode_touched(void *arg, const struct stat *before, const struct stat *after);
 
 #endif

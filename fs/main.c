@@ -268,7 +268,8 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
         .hooks = {.writing = inode_writing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
-                  .exchanged = inode_exchanged},
+                  .exchanged = inode_exchanged,
+                  .touched = inode_touched},
         .hooks_arg = fs,
     };
     return ckpt_engine_start(fs->store, &config, &fs->engine);

@@ -27,6 +27,14 @@ int ckpt_temporary(struct ckpt_engine *engine, char name[CKPT_TEMPORARY])
                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
+void ckpt_touched(struct ckpt_engine *engine, const struct stat *before, int fd)
+{
+    struct stat after;
+    if (engine->config.hooks.touched != NULL && ckpt_host_fstat(fd, &after) == 0) {
+        engine->config.hooks.touched(engine->config.hooks_arg, before, &after);
+    }
+}
+
 /* ---- capture ---- */
 
 static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, const struct stat *st)
@@ -328,6 +336,7 @@ static enum ckpt_err exchange(struct ckpt_engine *engine, const struct stat *ori
 enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
 {
     struct stat st;
+    struct stat before;
     char name[CKPT_TEMPORARY];
     if (ckpt_host_fstat(fd, &st) != 0) {
         return ckpt_err_from_errno(errno);
@@ -349,20 +358,49 @@ enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd)
     if (err == CKPT_OK) {
         err = ckpt_live_copy_metadata(from, to);
     }
+    bool known = ckpt_host_fstat(fd, &before) == 0;
     if (err == CKPT_OK) {
         err = exchange(engine, &st, to);
     }
     (void)ckpt_host_unlinkat(ckpt_store_tmpfd(engine->store), name, 0);
+    if (known) {
+        ckpt_touched(engine, &before, fd);
+    }
     ckpt_host_close(to);
     ckpt_host_close(from);
     return err;
+}
+
+/* The directory of the live file PATH and its stat, or -1. */
+static int open_directory(struct ckpt_engine *engine, const char *path, struct stat *st)
+{
+    char parent[PATH_MAX];
+    const char *name = NULL;
+    ckpt_split_path(path, parent, &name);
+    int fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd >= 0 && ckpt_host_fstat(fd, st) != 0) {
+        ckpt_host_close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* To users the name has been there all along, so its directory hasn't changed. */
+static void restore_times(struct ckpt_engine *engine, int fd, const struct stat *before)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, before->st_mtim};
+    if (fd >= 0 && ckpt_host_futimens(fd, times) == 0) {
+        ckpt_touched(engine, before, fd);
+    }
 }
 
 enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path, const struct stat *was,
                             const char *temporary, int fd, const struct ckpt_stub *stub)
 {
     struct stat st;
+    struct stat directory;
     enum ckpt_err err = CKPT_OK;
+    int directory_fd = open_directory(engine, path, &directory);
     int path_fd = ckpt_host_reopen(fd, O_PATH);
     if (path_fd < 0 || ckpt_host_fstat(path_fd, &st) != 0 ||
         ckpt_host_renameat2(ckpt_store_tmpfd(engine->store), temporary,
@@ -373,7 +411,14 @@ enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path, const 
         engine->config.hooks.exchanged(engine->config.hooks_arg, was->st_dev, was->st_ino, path_fd,
                                        &st, stub);
     }
+    if (err == CKPT_OK) {
+        restore_times(engine, directory_fd, &directory);
+    }
+    if (err == CKPT_OK && stub != NULL) {
+        ckpt_touched(engine, was, path_fd);
+    }
     ckpt_host_close(path_fd);
+    ckpt_host_close(directory_fd);
     return err;
 }
 

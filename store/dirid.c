@@ -99,7 +99,13 @@ static enum ckpt_err assign(struct ckpt_engine *engine, int fd, uint64_t parent,
             return CKPT_ERR_IO;
         }
     }
-    enum ckpt_err err = ckpt_live_set_dir_id(fd, fresh);
+    struct stat before;
+    enum ckpt_err err = CKPT_OK;
+    if (ckpt_host_fstat(fd, &before) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    err = ckpt_live_set_dir_id(fd, fresh);
+    ckpt_touched(engine, &before, fd);
     if (err == CKPT_OK) {
         err = ckpt_dir_row_add(engine, fresh, parent, name);
     }

@@ -178,6 +178,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_
 enum { CKPT_TEMPORARY = 17 };
 void ckpt_temporary_name(struct ckpt_engine *engine, char name[CKPT_TEMPORARY]);
 int ckpt_temporary(struct ckpt_engine *engine, char name[CKPT_TEMPORARY]);
+/* The engine has done something to the inode FD that users are not to notice; BEFORE is its stat until then. */
+void ckpt_touched(struct ckpt_engine *engine, const struct stat *before, int fd);
 /* Moves tmp/TEMPORARY, which is FD, over the live file PATH, which WAS is the stat of; a stub or an empty file
    (STUB NULL). With the names locked for writing and the file claimed. */
 CKPT_MUST_USE enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path,

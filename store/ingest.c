@@ -213,7 +213,12 @@ static void stamp_live(struct ckpt_ingest *in, const struct published *p)
 
 static void finish(struct ckpt_ingest *in, struct published *p)
 {
+    struct stat before;
+    bool known = ckpt_host_fstat(p->fd, &before) == 0;
     ckpt_pending_finish(in->engine, p->job);
+    if (known) {
+        ckpt_touched(in->engine, &before, p->fd);
+    }
     stamp_live(in, p);
     ckpt_host_close(p->fd);
     free(p->job);

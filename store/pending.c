@@ -279,12 +279,14 @@ enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir,
     if (job == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    enum ckpt_err err = link_entry(engine, fd, job);
+    enum ckpt_err err =
+        ckpt_host_fstat(fd, &st) != 0 ? ckpt_err_from_errno(errno) : link_entry(engine, fd, job);
     if (err != CKPT_OK) {
         free(job);
         /* The last name has gone meanwhile: nothing is left to capture. */
         return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }
+    ckpt_touched(engine, &st, fd);
     pthread_mutex_lock(&engine->lock);
     err = insert(engine, job, &st);
     if (err == CKPT_OK) {

@@ -40,6 +40,8 @@ struct ckpt_engine_hooks {
        locked, so nobody has seen the name in between. */
     void (*exchanged)(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
                       const struct ckpt_stub *stub);
+    /* The engine itself has just moved the ctime of a file or directory, which to users hasn't changed. */
+    void (*touched)(void *arg, const struct stat *before, const struct stat *after);
 };
 
 struct ckpt_engine_config {

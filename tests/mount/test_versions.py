@@ -3,6 +3,7 @@ import mmap
 import os
 import random
 import shutil
+import subprocess
 import sys
 import threading
 
@@ -107,6 +108,49 @@ class OneVersionPerClose(MountCase):
         st = os.stat(self.mount.version(path, number))
         self.assertEqual(st.st_mtime_ns, 10**18 + 5)
         self.assertEqual(st.st_mode & 0o777 & ~0o222, 0o440)
+
+
+class BehindTheBack(MountCase):
+    """What the daemon does with files by itself doesn't look like a change: backups and mirrors go by the times."""
+
+    options = {"settle": RESTING}
+
+    def setUp(self):
+        super().setUp()
+        self.saved = self.file("a.pt", data(300_000))
+        self.seen = self.look()
+
+    def look(self):
+        """mtime and ctime as the daemon says, not as the kernel remembers them."""
+        return subprocess.run(["stat", "--cached=never", "--format=%n %.9Y %.9Z", self.saved, self.dir, self.mount.root],
+                              capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def test_recording(self):
+        self.mount.flush()
+        self.assertEqual(self.look(), self.seen)
+
+    def test_demotion(self):
+        self.mount.demote(self.saved)
+        self.assertEqual(self.look(), self.seen)
+        os.utime(self.dir, ns=(10**18, 10**18 + 7))
+        self.file("b.pt", b"b")
+        os.utime(self.dir, ns=(10**18, 10**18 + 7))
+        self.mount.demote(self.path("b.pt"))
+        self.assertEqual(os.stat(self.dir).st_mtime_ns, 10**18 + 7)
+
+    def test_an_open_for_writing_that_changes_nothing(self):
+        os.close(os.open(self.saved, os.O_RDWR))
+        self.assertEqual(self.look(), self.seen)
+
+    def test_changes_are_seen(self):
+        for step in (lambda: None, self.mount.flush, lambda: self.mount.demote(self.saved)):
+            step()
+            before = os.stat(self.saved).st_ctime_ns
+            os.chmod(self.saved, os.stat(self.saved).st_mode ^ 0o100)
+            self.assertGreater(os.stat(self.saved).st_ctime_ns, before)
+            before = os.stat(self.dir).st_ctime_ns
+            os.utime(self.dir, ns=(10**18, 10**18))
+            self.assertGreater(os.stat(self.dir).st_ctime_ns, before)
 
 
 class SameContentElsewhere(MountCase):
