@@ -31,6 +31,7 @@ static const char file_magic[4] = "CKF1";
 
 /* A row of versions (FORMAT.md). */
 enum {
+    VERSION_RESERVED = 4, /* 4 bytes */
     VERSION_RECIPE = 8,
     VERSION_SEQUENCE = 24,
     VERSION_BYTES = 32,
@@ -41,6 +42,7 @@ enum {
     VERSION_MODE = 72,
     VERSION_UID = 76,
     VERSION_GID = 80,
+    VERSION_RESERVED_END = 84, /* to the end of the row */
     VERSION_SIZE = 96,
 };
 static const char version_magic[4] = "CKV1";
@@ -69,18 +71,36 @@ static size_t version_key(uint8_t key[KEY_MAX], uint64_t dir, const char *name, 
     return n + 4;
 }
 
+static bool all_zero(const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A host's name of N bytes. */
+static enum ckpt_err take_name(const uint8_t *bytes, size_t n, char *name)
+{
+    if (n == 0 || n > NAME_MAX || memchr(bytes, '\0', n) != NULL || memchr(bytes, '/', n) != NULL) {
+        return CKPT_ERR_CORRUPT;
+    }
+    memcpy(name, bytes, n);
+    name[n] = '\0';
+    return CKPT_OK;
+}
+
 /* Takes directory id and name off a key whose name has N bytes. */
 static enum ckpt_err split_key(const struct ckpt_slice *key, size_t n, uint64_t *dir, char *name)
 {
     const uint8_t *bytes = key->data;
-    if (n == 0 || n > NAME_MAX || memchr(bytes + DIR_SIZE, '\0', n) != NULL ||
-        memchr(bytes + DIR_SIZE, '/', n) != NULL) {
-        return CKPT_ERR_CORRUPT;
+    enum ckpt_err err = take_name(bytes + DIR_SIZE, n, name);
+    if (err == CKPT_OK) {
+        *dir = ckpt_get_be64(bytes);
     }
-    *dir = ckpt_get_be64(bytes);
-    memcpy(name, bytes + DIR_SIZE, n);
-    name[n] = '\0';
-    return CKPT_OK;
+    return err;
 }
 
 enum ckpt_err ckpt_file_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
@@ -123,8 +143,8 @@ static enum ckpt_err put_file(struct ckpt_txn *txn, const struct ckpt_file *file
                        sizeof row);
 }
 
-static enum ckpt_err get_file(struct ckpt_txn *txn, uint64_t dir, const char *name,
-                              struct ckpt_file *out)
+enum ckpt_err ckpt_catalog_file_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
+                                   struct ckpt_file *out)
 {
     uint8_t key[KEY_MAX];
     struct ckpt_slice key_slice = {.data = key, .size = name_key(key, dir, name)};
@@ -140,7 +160,9 @@ enum ckpt_err ckpt_version_parse(const struct ckpt_slice *key, const struct ckpt
     const uint8_t *row = value->data;
     const uint8_t *bytes = key->data;
     if (key->size <= DIR_SIZE + TAIL || bytes[key->size - TAIL] != 0 ||
-        value->size != VERSION_SIZE || memcmp(row, version_magic, sizeof version_magic) != 0) {
+        value->size != VERSION_SIZE || memcmp(row, version_magic, sizeof version_magic) != 0 ||
+        !all_zero(row + VERSION_RESERVED, VERSION_RECIPE - VERSION_RESERVED) ||
+        !all_zero(row + VERSION_RESERVED_END, VERSION_SIZE - VERSION_RESERVED_END)) {
         return CKPT_ERR_CORRUPT;
     }
     enum ckpt_err err = split_key(key, key->size - DIR_SIZE - TAIL, &out->dir, out->name);
@@ -178,6 +200,40 @@ static enum ckpt_err put_version_row(struct ckpt_txn *txn, const struct ckpt_ver
     ckpt_put_le32(row + VERSION_GID, version->gid);
     size_t n = version_key(key, version->dir, version->name, version->number);
     return ckpt_db_put(txn, CKPT_TABLE_VERSIONS, key, n, row, sizeof row);
+}
+
+enum ckpt_err ckpt_dir_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                             struct ckpt_dir *out)
+{
+    const uint8_t *row = value->data;
+    if (key->size != DIR_SIZE || ckpt_get_be64(key->data) == CKPT_DIR_ROOT ||
+        value->size <= DIR_SIZE) {
+        return CKPT_ERR_CORRUPT;
+    }
+    out->dir = ckpt_get_be64(key->data);
+    out->parent = ckpt_get_le64(row);
+    return take_name(row + DIR_SIZE, value->size - DIR_SIZE, out->name);
+}
+
+enum ckpt_err ckpt_dirname_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                 struct ckpt_dir *out)
+{
+    if (key->size <= DIR_SIZE || value->size != DIR_SIZE ||
+        ckpt_get_le64(value->data) == CKPT_DIR_ROOT) {
+        return CKPT_ERR_CORRUPT;
+    }
+    out->dir = ckpt_get_le64(value->data);
+    return split_key(key, key->size - DIR_SIZE, &out->parent, out->name);
+}
+
+enum ckpt_err ckpt_catalog_dir_in(struct ckpt_txn *txn, uint64_t dir, struct ckpt_dir *out)
+{
+    uint8_t key[DIR_SIZE];
+    struct ckpt_slice key_slice = {.data = key, .size = sizeof key};
+    struct ckpt_slice value;
+    ckpt_put_be64(key, dir);
+    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_DIRS, key, sizeof key, &value);
+    return err == CKPT_OK ? ckpt_dir_parse(&key_slice, &value, out) : err;
 }
 
 /* ---- walks ---- */
@@ -321,14 +377,10 @@ static enum ckpt_err dir_step(void *arg, const struct ckpt_slice *key,
                               const struct ckpt_slice *value, bool *stop)
 {
     struct dir_walk *walk = arg;
-    uint64_t parent = 0;
-    char name[NAME_MAX + 1];
-    if (key->size <= DIR_SIZE || value->size != DIR_SIZE) {
-        return CKPT_ERR_CORRUPT;
-    }
-    enum ckpt_err err = split_key(key, key->size - DIR_SIZE, &parent, name);
+    struct ckpt_dir row;
+    enum ckpt_err err = ckpt_dirname_parse(key, value, &row);
     if (err == CKPT_OK) {
-        *stop = !walk->fn(walk->arg, ckpt_get_le64(value->data), name);
+        *stop = !walk->fn(walk->arg, row.dir, row.name);
     }
     return err;
 }
@@ -348,14 +400,15 @@ static enum ckpt_err get_subdir(struct ckpt_txn *txn, uint64_t parent, const cha
                                 uint64_t *dir)
 {
     uint8_t key[KEY_MAX];
+    struct ckpt_slice key_slice = {.data = key, .size = name_key(key, parent, name)};
     struct ckpt_slice value;
-    enum ckpt_err err =
-        ckpt_db_get(txn, CKPT_TABLE_DIRNAMES, key, name_key(key, parent, name), &value);
-    if (err == CKPT_OK && value.size != DIR_SIZE) {
-        err = CKPT_ERR_CORRUPT;
+    struct ckpt_dir row;
+    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_DIRNAMES, key, key_slice.size, &value);
+    if (err == CKPT_OK) {
+        err = ckpt_dirname_parse(&key_slice, &value, &row);
     }
     if (err == CKPT_OK) {
-        *dir = ckpt_get_le64(value.data);
+        *dir = row.dir;
     }
     return err;
 }
@@ -426,18 +479,11 @@ enum ckpt_err ckpt_catalog_path(struct ckpt_store *store, uint64_t dir, char *pa
     enum ckpt_err err = ckpt_txn_read(store->db, &txn);
     /* Every step takes at least one byte, so a circle in a damaged table ends. */
     while (err == CKPT_OK && dir != CKPT_DIR_ROOT) {
-        uint8_t key[DIR_SIZE];
-        struct ckpt_slice row;
-        ckpt_put_be64(key, dir);
-        err = ckpt_db_get(txn, CKPT_TABLE_DIRS, key, sizeof key, &row);
-        if (err == CKPT_OK && (row.size <= DIR_SIZE || row.size > DIR_SIZE + NAME_MAX)) {
-            err = CKPT_ERR_CORRUPT;
-        }
+        struct ckpt_dir row;
+        err = ckpt_catalog_dir_in(txn, dir, &row);
         if (err == CKPT_OK) {
-            const uint8_t *bytes = row.data;
-            err = prepend(buffer, &at, (const char *)bytes + DIR_SIZE, row.size - DIR_SIZE,
-                          at < sizeof buffer);
-            dir = ckpt_get_le64(bytes);
+            err = prepend(buffer, &at, row.name, strlen(row.name), at < sizeof buffer);
+            dir = row.parent;
         }
     }
     ckpt_txn_abort(txn);
@@ -509,7 +555,7 @@ enum ckpt_err ckpt_catalog_file(struct ckpt_store *store, uint64_t dir, const ch
     struct ckpt_txn *txn = NULL;
     enum ckpt_err err = ckpt_txn_read(store->db, &txn);
     if (err == CKPT_OK) {
-        err = get_file(txn, dir, name, out);
+        err = ckpt_catalog_file_in(txn, dir, name, out);
     }
     ckpt_txn_abort(txn);
     return err;
@@ -564,23 +610,22 @@ static enum ckpt_err set_dir(struct ckpt_txn *txn, uint64_t dir, uint64_t parent
     uint8_t dir_key[DIR_SIZE];
     uint8_t key[KEY_MAX];
     uint8_t value[KEY_MAX];
-    struct ckpt_slice old;
+    struct ckpt_dir old;
     uint64_t holder = CKPT_DIR_ROOT;
-    ckpt_put_be64(dir_key, dir);
-    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_DIRS, dir_key, sizeof dir_key, &old);
-    if (err == CKPT_OK && old.size > DIR_SIZE && old.size <= DIR_SIZE + NAME_MAX) {
+    enum ckpt_err err = ckpt_catalog_dir_in(txn, dir, &old);
+    if (err == CKPT_ERR_CORRUPT) {
+        err = CKPT_OK; /* replaced */
+    } else if (err == CKPT_OK) {
         /* Leave the old place, unless another directory has taken it. */
-        char old_name[NAME_MAX + 1] = "";
-        uint64_t old_parent = ckpt_get_le64(old.data);
-        memcpy(old_name, (const uint8_t *)old.data + DIR_SIZE, old.size - DIR_SIZE);
-        err = get_subdir(txn, old_parent, old_name, &holder);
+        err = get_subdir(txn, old.parent, old.name, &holder);
         if (err == CKPT_OK && holder == dir) {
-            err = ckpt_db_del(txn, CKPT_TABLE_DIRNAMES, key, name_key(key, old_parent, old_name));
+            err = ckpt_db_del(txn, CKPT_TABLE_DIRNAMES, key, name_key(key, old.parent, old.name));
         }
     }
     if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
         return err;
     }
+    ckpt_put_be64(dir_key, dir);
     size_t n = name_key(value, 0, name);
     ckpt_put_le64(value, parent);
     err = ckpt_db_put(txn, CKPT_TABLE_DIRS, dir_key, sizeof dir_key, value, n);
@@ -648,7 +693,7 @@ enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store, struct ckpt_
     struct ckpt_file file;
     struct ckpt_version newest;
     memset(&file, 0, sizeof file);
-    enum ckpt_err err = get_file(txn, version->dir, version->name, &file);
+    enum ckpt_err err = ckpt_catalog_file_in(txn, version->dir, version->name, &file);
     if (err == CKPT_ERR_NOT_FOUND) {
         file.dir = version->dir;
         memcpy(file.name, version->name, sizeof file.name);
@@ -712,7 +757,7 @@ enum ckpt_err ckpt_catalog_set_stamp_in(struct ckpt_txn *txn, uint64_t dir, cons
                                         const struct ckpt_stamp *stamp, uint64_t hot_bytes)
 {
     struct ckpt_file file;
-    enum ckpt_err err = get_file(txn, dir, name, &file);
+    enum ckpt_err err = ckpt_catalog_file_in(txn, dir, name, &file);
     if (err == CKPT_OK) {
         file.stamp = *stamp;
         file.hot_bytes = hot_bytes;

@@ -24,12 +24,29 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_stamp_in(struct ckpt_txn *txn, uint
                                                       const struct ckpt_stamp *stamp,
                                                       uint64_t hot_bytes);
 
-/* Takes a row of the versions or files table apart. CORRUPT. */
+/* Each takes one row apart. CORRUPT. */
 
 CKPT_MUST_USE enum ckpt_err ckpt_version_parse(const struct ckpt_slice *key,
                                                const struct ckpt_slice *value,
                                                struct ckpt_version *out);
 CKPT_MUST_USE enum ckpt_err ckpt_file_parse(const struct ckpt_slice *key,
                                             const struct ckpt_slice *value, struct ckpt_file *out);
+
+/* Of dirs: directory DIR is (or last was) NAME in PARENT. Of dirnames: the same seen from the name. */
+struct ckpt_dir {
+    uint64_t dir;
+    uint64_t parent;
+    char name[NAME_MAX + 1];
+};
+CKPT_MUST_USE enum ckpt_err ckpt_dir_parse(const struct ckpt_slice *key,
+                                           const struct ckpt_slice *value, struct ckpt_dir *out);
+CKPT_MUST_USE enum ckpt_err ckpt_dirname_parse(const struct ckpt_slice *key,
+                                               const struct ckpt_slice *value, struct ckpt_dir *out);
+
+/* The row of a directory, of a file. NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_dir_in(struct ckpt_txn *txn, uint64_t dir,
+                                                struct ckpt_dir *out);
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_file_in(struct ckpt_txn *txn, uint64_t dir,
+                                                 const char *name, struct ckpt_file *out);
 
 #endif

@@ -65,11 +65,11 @@ void ckpt_pins_free(struct ckpt_pins *pins)
     }
 }
 
-static bool is_pinned(struct ckpt_store *store, const void *recipe)
+static bool is_pinned(struct ckpt_store *store, const struct ckpt_id *recipe)
 {
     struct ckpt_pins *pin = NULL;
     pthread_mutex_lock(&store->pins_lock);
-    HASH_FIND(hh, store->pins, recipe, CKPT_ID_SIZE, pin);
+    HASH_FIND(hh, store->pins, recipe, sizeof *recipe, pin);
     pthread_mutex_unlock(&store->pins_lock);
     return pin != NULL;
 }
@@ -125,6 +125,21 @@ enum ckpt_err ckpt_garbage_del(struct ckpt_txn *txn, uint64_t key)
     uint8_t key_bytes[KEY_SIZE];
     ckpt_put_be64(key_bytes, key);
     return ckpt_db_del(txn, CKPT_TABLE_GARBAGE, key_bytes, sizeof key_bytes);
+}
+
+enum ckpt_err ckpt_garbage_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                 struct ckpt_garbage *out)
+{
+    const uint8_t *row = value->data;
+    if (key->size != KEY_SIZE || value->size < CKPT_ID_SIZE || value->size % CKPT_ID_SIZE != 0 ||
+        value->size / CKPT_ID_SIZE - 1 > CKPT_GARBAGE_ROW) {
+        return CKPT_ERR_CORRUPT;
+    }
+    out->key = ckpt_get_be64(key->data);
+    memcpy(out->recipe.bytes, row, CKPT_ID_SIZE);
+    out->ids = row + CKPT_ID_SIZE;
+    out->n = value->size / CKPT_ID_SIZE - 1;
+    return CKPT_OK;
 }
 
 /* All chunks of a recipe as garbage rows. */
@@ -194,18 +209,19 @@ static enum ckpt_err find_row(struct ckpt_store *store, struct ckpt_txn *txn, ui
     }
     err = ckpt_cursor_seek(cursor, from, sizeof from, &found, &row);
     while (err == CKPT_OK) {
-        if (found.size != KEY_SIZE || row.size < CKPT_ID_SIZE || row.size % CKPT_ID_SIZE != 0) {
-            err = CKPT_ERR_CORRUPT;
+        struct ckpt_garbage garbage;
+        err = ckpt_garbage_parse(&found, &row, &garbage);
+        if (err != CKPT_OK) {
             break;
         }
-        uint64_t k = ckpt_get_be64(found.data);
-        if (!(k >= busy_first && k <= busy_last) && !is_pinned(store, row.data)) {
+        if (!(garbage.key >= busy_first && garbage.key <= busy_last) &&
+            !is_pinned(store, &garbage.recipe)) {
             *value = malloc(row.size);
             err = *value == NULL ? CKPT_ERR_NOMEM : CKPT_OK;
             if (err == CKPT_OK) {
                 memcpy(*value, row.data, row.size);
                 *size = row.size;
-                *key = k;
+                *key = garbage.key;
             }
             break;
         }

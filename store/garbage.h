@@ -29,6 +29,17 @@ CKPT_MUST_USE enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct 
                                              const struct ckpt_id *ids, size_t n, uint64_t *key);
 CKPT_MUST_USE enum ckpt_err ckpt_garbage_del(struct ckpt_txn *txn, uint64_t key);
 
+/* Takes a row apart: its key, the recipe, and N ids that each stand for one reference. CORRUPT. */
+struct ckpt_garbage {
+    uint64_t key;
+    struct ckpt_id recipe;
+    const uint8_t *ids; /* into the row; CKPT_ID_SIZE bytes each */
+    size_t n;
+};
+CKPT_MUST_USE enum ckpt_err ckpt_garbage_parse(const struct ckpt_slice *key,
+                                               const struct ckpt_slice *value,
+                                               struct ckpt_garbage *out);
+
 /*
  * One reference to RECIPE less; at zero the recipe object goes and its chunks become garbage rows.
  */
