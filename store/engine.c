@@ -188,40 +188,23 @@ static bool step_save(struct ckpt_engine *engine)
     bool worked = false;
     pthread_mutex_lock(&engine->lock);
     bool rows = engine->dir_rows != NULL;
-    struct ckpt_saved_stamp *stamps = engine->stamps;
+    bool stamps = engine->stamps != NULL;
     pthread_mutex_unlock(&engine->lock);
     enum ckpt_err err = rows ? ckpt_dir_rows_save(engine) : CKPT_OK;
     if (rows && err != CKPT_ERR_NOSPC && err != CKPT_ERR_IO && err != CKPT_ERR_STOPPED) {
         set_rows_error(engine, err);
     }
-    if (err == CKPT_OK && stamps != NULL) {
+    if (err == CKPT_OK && stamps) {
         err = ckpt_txn_write(engine->store->db, &txn);
     }
     if (err == CKPT_OK && txn != NULL) {
-        /* New stamps may be put in front meanwhile, and values may change: written again then. */
-        pthread_mutex_lock(&engine->lock);
-        stamps = engine->stamps;
-        engine->stamps = NULL;
-        pthread_mutex_unlock(&engine->lock);
-        struct ckpt_saved_stamp *saved = NULL;
-        struct ckpt_saved_stamp *next = NULL;
-        LL_FOREACH_SAFE (stamps, saved, next) {
-            enum ckpt_err one = ckpt_catalog_set_stamp_in(txn, saved->dir, saved->name,
-                                                          &saved->stamp, saved->hot_bytes);
-            if (one != CKPT_OK && one != CKPT_ERR_NOT_FOUND && err == CKPT_OK) {
-                err = one;
-            }
-        }
+        worked = true;
+        err = ckpt_stamps_put(engine, txn);
         if (err == CKPT_OK) {
             err = ckpt_txn_commit(txn);
         } else {
             ckpt_txn_abort(txn);
         }
-        /* Lost ones cost another reading, no more. */
-        LL_FOREACH_SAFE (stamps, saved, next) {
-            free(saved);
-        }
-        worked = true;
     }
     if (err == CKPT_ERR_IO) {
         ckpt_store_stop(engine->store, "a commit of the database failed");

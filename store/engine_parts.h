@@ -78,6 +78,8 @@ struct ckpt_command {
     struct ckpt_command *next;
 };
 
+struct ckpt_txn;
+
 struct ckpt_engine {
     struct ckpt_store *store;
     struct ckpt_engine_config config;
@@ -195,6 +197,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_name_stub(struct ckpt_engine *engine, int fd, i
 /* A stamp for the next transaction; all zero when FD can't be trusted to still be what was read. */
 void ckpt_stamp_save(struct ckpt_engine *engine, uint64_t dir, const char *name,
                      const struct ckpt_stamp *stamp, uint64_t hot_bytes);
+/* Engine thread: writes the queued stamps; lost ones cost another reading, no more. */
+CKPT_MUST_USE enum ckpt_err ckpt_stamps_put(struct ckpt_engine *engine, struct ckpt_txn *txn);
 /* A queued stamp that catalog rows don't have yet; with engine->lock. */
 const struct ckpt_saved_stamp *ckpt_stamp_queued(struct ckpt_engine *engine, uint64_t dir,
                                                  const char *name);

@@ -53,6 +53,26 @@ const struct ckpt_saved_stamp *ckpt_stamp_queued(struct ckpt_engine *engine, uin
     return NULL;
 }
 
+enum ckpt_err ckpt_stamps_put(struct ckpt_engine *engine, struct ckpt_txn *txn)
+{
+    struct ckpt_saved_stamp *saved = NULL;
+    struct ckpt_saved_stamp *next = NULL;
+    enum ckpt_err err = CKPT_OK;
+    pthread_mutex_lock(&engine->lock);
+    struct ckpt_saved_stamp *stamps = engine->stamps;
+    engine->stamps = NULL;
+    pthread_mutex_unlock(&engine->lock);
+    LL_FOREACH_SAFE (stamps, saved, next) {
+        if (err == CKPT_OK) {
+            err = ckpt_catalog_set_stamp_in(txn, saved->dir, saved->name, &saved->stamp,
+                                            saved->hot_bytes);
+            err = err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+        }
+        free(saved);
+    }
+    return err;
+}
+
 /* ---- what is hot ---- */
 
 struct candidate {

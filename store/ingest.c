@@ -160,7 +160,9 @@ static enum ckpt_err begin(struct ckpt_ingest *in)
         return CKPT_ERR_NOSPC;
     }
     in->batch_bytes = 0;
-    return ckpt_store_begin(in->store, &in->txn);
+    err = ckpt_store_begin(in->store, &in->txn);
+    /* Before the versions: what was seen of a file before is older than they are. */
+    return err == CKPT_OK ? ckpt_stamps_put(in->engine, in->txn) : err;
 }
 
 /* Jobs whose transaction has come to nothing are queued as before; as failed when that was no fault of a full disk or
