@@ -52,6 +52,26 @@ static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, co
     return equal;
 }
 
+/* Whether somebody can still change the file through a mapping. With passthrough the kernel maps the host file, and
+   nothing is heard of it after the last close. While the file is open on the mount another close will come. */
+static bool is_mapped(struct ckpt_engine *engine, int fd, const struct stat *st)
+{
+    const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
+    if (hooks->writing != NULL && hooks->writing(engine->config.hooks_arg, st->st_dev, st->st_ino)) {
+        return false;
+    }
+    int readable = ckpt_host_reopen(fd, O_RDONLY);
+    if (readable < 0) {
+        return false;
+    }
+    bool free = ckpt_live_lease(readable);
+    if (free) {
+        ckpt_live_unlease(readable);
+    }
+    ckpt_host_close(readable);
+    return !free;
+}
+
 enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
 {
     struct stat st;
@@ -72,7 +92,8 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
     pthread_mutex_lock(&engine->capture);
     err = ckpt_dir_id_ensure(engine, dirfd, &dir);
     bool too_deep = err == CKPT_ERR_UNSUPPORTED;
-    if (err == CKPT_OK && !known(engine, dir, name, &st)) {
+    /* A mapped file is looked at again when it is so no more. */
+    if (err == CKPT_OK && (!known(engine, dir, name, &st) || is_mapped(engine, fd, &st))) {
         err = ckpt_pending_add(engine, fd, dir, name);
     }
     pthread_mutex_unlock(&engine->capture);
