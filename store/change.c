@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -56,6 +57,8 @@ static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, co
    nothing is heard of it after the last close. While the file is open on the mount another close will come. */
 static bool is_mapped(struct ckpt_engine *engine, int fd, const struct stat *st)
 {
+    enum { LOOKS = 3 };
+    const struct timespec pause = {.tv_nsec = 1000000};
     const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
     if (hooks->writing != NULL && hooks->writing(engine->config.hooks_arg, st->st_dev, st->st_ino)) {
         return false;
@@ -65,6 +68,11 @@ static bool is_mapped(struct ckpt_engine *engine, int fd, const struct stat *st)
         return false;
     }
     bool free = ckpt_live_lease(readable);
+    /* The kernel lets go of the host file a moment after it has told the close. */
+    for (int look = 1; !free && look < LOOKS; look++) {
+        (void)nanosleep(&pause, NULL);
+        free = ckpt_live_lease(readable);
+    }
     if (free) {
         ckpt_live_unlease(readable);
     }
