@@ -31,6 +31,23 @@ static bool wants_write(int flags)
     return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
 }
 
+/* A close, or what comes to the same: the file may have become a new version. */
+static int capture(struct ckptfs *fs, struct inode *inode)
+{
+    inode_find_name(fs, inode);
+    enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
+    atomic_store(&inode->uncaptured, err != CKPT_OK);
+    if (err != CKPT_OK) {
+        char path[PATH_MAX] = "";
+        (void)!ckpt_live_path(fs->store, inode->fd, path);
+        log_write(fs->log, CKPT_ERROR,
+                 "%s was closed but could not be put aside for recording: %s; its bytes are in place, "
+                 "and it can't be overwritten until that is done",
+                 path, ckpt_err_text(err));
+    }
+    return ckpt_err_errno(err);
+}
+
 /* ---- making a file changeable; the inode is claimed ---- */
 
 static int warm(struct ckptfs *fs, struct inode *inode, bool keep)
@@ -50,6 +67,12 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
         return EROFS;
     }
     inode_find_name(fs, inode);
+    if (atomic_load(&inode->uncaptured)) {
+        int failed = capture(fs, inode);
+        if (failed != 0) {
+            return failed;
+        }
+    }
     if (atomic_load(&inode->cold)) {
         return warm(fs, inode, !empties);
     }
@@ -67,22 +90,6 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
         return ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
     }
     return ckpt_err_errno(ckpt_engine_swap_empty(fs->engine, inode->fd));
-}
-
-/* A close, or what comes to the same: the file may have become a new version. */
-static int capture(struct ckptfs *fs, struct inode *inode)
-{
-    inode_find_name(fs, inode);
-    enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
-    if (err != CKPT_OK) {
-        char path[PATH_MAX] = "";
-        (void)!ckpt_live_path(fs->store, inode->fd, path);
-        log_write(fs->log, CKPT_ERROR,
-                 "%s was closed but could not be put aside for recording: %s; its bytes are in place, "
-                 "but overwriting it now would lose them",
-                 path, ckpt_err_text(err));
-    }
-    return ckpt_err_errno(err);
 }
 
 /* ---- open ---- */

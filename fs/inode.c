@@ -321,6 +321,15 @@ void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
     }
 }
 
+void inode_set_uncaptured(struct ckptfs *fs, dev_t dev, ino_t ino)
+{
+    struct inode *inode = hold(fs, dev, ino);
+    if (inode != NULL) {
+        atomic_store(&inode->uncaptured, true);
+        inode_forget(fs, inode, 1);
+    }
+}
+
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;

@@ -63,6 +63,7 @@ struct inode {
        others take a file with another ctime for a changed one. */
     struct timespec ctime_host;
     struct timespec ctime_shown;
+    atomic_bool uncaptured; /* what it is now should be in pending/ and could not be put there */
 
     UT_hash_handle hh; /* inode_table.lock */
 };
@@ -92,6 +93,9 @@ void inode_find_name(struct ckptfs *fs, struct inode *inode);
 /* Claims the inode: waits for whoever has it. */
 void inode_claim_wait(struct inode *inode);
 void inode_unclaim(struct inode *inode);
+
+/* Remembers that the file with this host inode could not be captured, so that it is tried again before it changes. */
+void inode_set_uncaptured(struct ckptfs *fs, dev_t dev, ino_t ino);
 
 /* stat of a live inode as users see it: stubs with their real size and their stored blocks, link counts and ctime
    without pending/. Returns 0 or an errno. */

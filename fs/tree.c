@@ -111,7 +111,9 @@ static void report_move(struct ckptfs *fs, enum ckpt_err err, const char *name)
 {
     if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
         log_write(fs->log, CKPT_WARNING,
-                  "%s got its name but could not be recorded: %s; the next start tries again", name,
+                  "%s got its name but could not be recorded: %s; that is tried again before it is overwritten, "
+                  "and at the next start",
+                  name,
                   ckpt_err_text(err));
     }
 }
@@ -203,7 +205,11 @@ static int make_link(struct ckptfs *fs, struct inode *inode, struct inode *paren
     }
     if (err == 0 && inode->type == S_IFREG) {
         /* The link has happened, whatever becomes of this. */
-        report_move(fs, ckpt_engine_capture_name(fs->engine, inode->fd, parent->fd, name), name);
+        enum ckpt_err captured = ckpt_engine_capture_name(fs->engine, inode->fd, parent->fd, name);
+        if (captured != CKPT_OK) {
+            atomic_store(&inode->uncaptured, true);
+        }
+        report_move(fs, captured, name);
     }
     return err;
 }
@@ -308,6 +314,9 @@ static void record_move(struct ckptfs *fs, const struct moved *moved, const char
     enum ckpt_err err = CKPT_OK;
     if (S_ISREG(moved->st.st_mode)) {
         err = ckpt_engine_capture(fs->engine, moved->fd);
+        if (err != CKPT_OK) {
+            inode_set_uncaptured(fs, moved->st.st_dev, moved->st.st_ino);
+        }
     } else if (S_ISDIR(moved->st.st_mode)) {
         err = ckpt_engine_dir_moved(fs->engine, moved->fd);
     }
