@@ -464,7 +464,9 @@ static int by_id(const void *a, const void *b)
 static uint64_t stored_bytes(struct ckpt_ingest *in)
 {
     uint64_t sum = 0;
-    qsort(in->costs, in->costs_count, sizeof *in->costs, by_id);
+    if (in->costs_count > 0) {
+        qsort(in->costs, in->costs_count, sizeof *in->costs, by_id);
+    }
     for (size_t i = 0; i < in->costs_count; i++) {
         if (i == 0 || by_id(&in->costs[i - 1], &in->costs[i]) != 0) {
             sum += in->costs[i].record_size;
