@@ -12,8 +12,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "internal.h"
 #include <ckpt/engine.h>
 #include <ckpt/verify.h>
+#include <sys/stat.h>
 
 enum { SIZE = 3 << 20 };
 
@@ -254,6 +256,28 @@ static void what_changed_while_nobody_looked_is_found_at_start(void **state)
     assert_clean(w, 1);
 }
 
+/* The row of where a directory was is damaged, so where it is now can't be recorded; nobody waits for that for ever. */
+static void a_flush_ends_when_a_directory_cannot_be_recorded(void **state)
+{
+    struct world *w = *state;
+    struct ckpt_txn *txn = NULL;
+    unsigned still_open = 0;
+    const uint8_t key[] = {0, 0, 0, 0, 0, 0, 0, 0, 'r', 'u', 'n'};
+    int live = ckpt_store_livefd(w->store);
+    assert_int_equal(mkdirat(live, "run", 0755), 0);
+    save(w, "run/a.pt", w->bytes, SIZE);
+    assert_int_equal(ckpt_txn_write(w->store->db, &txn), CKPT_OK);
+    assert_int_equal(ckpt_db_put(txn, CKPT_TABLE_DIRNAMES, key, sizeof key, "bad", 3), CKPT_OK);
+    assert_int_equal(ckpt_txn_commit(txn), CKPT_OK);
+    assert_int_equal(renameat(live, "run", live, "run2"), 0);
+    int fd = openat(live, "run2", O_PATH | O_DIRECTORY);
+    assert_int_equal(ckpt_engine_dir_moved(w->engine, fd), CKPT_OK);
+    close(fd);
+    alarm(120);
+    assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_ERR_CORRUPT);
+    alarm(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +288,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(versions_come_in_the_order_of_the_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_stays_open_holds_up_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(what_changed_while_nobody_looked_is_found_at_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flush_ends_when_a_directory_cannot_be_recorded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
