@@ -135,7 +135,8 @@ static int by_worth(const void *a, const void *b)
     return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
 }
 
-/* The path of a candidate in PATH, and what it occupies now: 0 when it isn't hot any more. */
+/* The path of a candidate in PATH, and what it occupies now: 0 when it isn't hot any more. What can't be looked at is as
+   it was. */
 static uint64_t look(struct ckpt_engine *engine, const struct candidate *item, char *path)
 {
     struct stat st;
@@ -150,11 +151,10 @@ static uint64_t look(struct ckpt_engine *engine, const struct candidate *item, c
         path[n++] = '/';
     }
     strcpy(path + n, item->name);
-    if (ckpt_host_fstatat(ckpt_store_livefd(engine->store), path, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(st.st_mode)) {
-        return 0;
+    if (ckpt_host_fstatat(ckpt_store_livefd(engine->store), path, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT || errno == ENOTDIR ? 0 : item->hot_bytes;
     }
-    return (uint64_t)st.st_blocks * 512;
+    return S_ISREG(st.st_mode) ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 static enum ckpt_err list_hot(struct ckpt_engine *engine, struct hot_list *list)

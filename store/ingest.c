@@ -197,7 +197,10 @@ static void stamp_live(struct ckpt_ingest *in, const struct published *p)
     struct stat st;
     struct ckpt_stamp stamp = {0};
     uint64_t hot_bytes = 0;
-    if (ckpt_host_fstat(p->fd, &st) == 0 && st.st_nlink > 0) {
+    if (ckpt_host_fstat(p->fd, &st) != 0) {
+        return;
+    }
+    if (st.st_nlink > 0) {
         struct ckpt_stamp now = ckpt_stamp_of(&st);
         const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
         bool writing =
