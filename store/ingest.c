@@ -21,7 +21,11 @@
 #include <unistd.h>
 
 enum {
+#ifdef CKPT_FAULT
+    BATCH_BYTES = 1 << 20, /* several in a file that a test makes a thousand times */
+#else
     BATCH_BYTES = 64 << 20,
+#endif
     BATCH_JOBS = 256,
     SPARE_BYTES = 4 << 20, /* for the tables of a batch */
     WINDOW = 4 << 20, /* read at a time; holds at least one chunk of the largest size */
