@@ -25,13 +25,15 @@ struct ckpt_filter {
 enum ckpt_err ckpt_size_parse(const char *text, uint64_t *bytes)
 {
     static const char units[] = "KMGTP";
+    static const char digits[] = "0123456789";
     char *end = NULL;
-    if (!isdigit((unsigned char)text[0])) {
-        return CKPT_ERR_INVALID;
-    }
+    size_t whole = strspn(text, digits);
+    size_t part = text[whole] == '.' ? strspn(text + whole + 1, digits) : 0;
+    size_t n = whole + (part > 0 ? 1 + part : 0);
     errno = 0;
     double value = strtod(text, &end);
-    if (errno != 0) {
+    /* It also takes "1e3", "0x10" and "inf", which are no sizes. */
+    if (whole == 0 || errno != 0 || end != text + n) {
         return CKPT_ERR_INVALID;
     }
     const char *unit = *end == '\0' ? NULL : strchr(units, toupper((unsigned char)*end));
