@@ -36,11 +36,11 @@
 #include <sys/xattr.h>
 
 enum {
-    SIZE_A = 3 << 20,
+    SIZE_A = 1536 << 10,
     OTHER = 300 << 10, /* bytes at the beginning of run/a.pt that version 2 changes */
-    HALF_C = 600 << 10,
+    HALF_C = 300 << 10,
     HOLE_C = 1 << 20,
-    SIZE_D = 1200 << 10,
+    SIZE_D = 300 << 10,
     KEY_ROOM = 512,
     REPORTS_MAX = 2000,
 };
@@ -924,7 +924,7 @@ static const struct damage {
     {"another size of a version",
      version_size,
      ALWAYS,
-     {"run/a.pt@v2 has 3145729 bytes, and its recipe 3145728", "meta: the counters say"}},
+     {"run/a.pt@v2 has 1572865 bytes, and its recipe 1572864", "meta: the counters say"}},
     {"reserved bytes of a version",
      version_reserved,
      ALWAYS,
@@ -1384,7 +1384,7 @@ static void train_step(struct world *w, unsigned step)
     char path[64];
     char target[64];
     struct ckpt_version version;
-    size_t n = 400000 + step % 7 * 50000;
+    size_t n = 100000 + step % 7 * 50000;
     uint8_t *bytes = unit_noise(n, step % 5);
     char name[NAME_MAX + 1];
     uint64_t dir = 0;
@@ -1439,7 +1439,7 @@ static void *train(void *arg)
 
 static void verify_stays_clean_beside_a_working_engine(void **state)
 {
-    enum { ROUNDS = 60, STEPS = 40 };
+    enum { ROUNDS = 40, STEPS = 40 };
     struct world *w = *state;
     struct trainer trainer = {.w = w};
     pthread_t thread;
