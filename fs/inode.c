@@ -1,5 +1,6 @@
 #include "inode.h"
 #include "view.h"
+#include <assert.h>
 #include <ckpt/host.h>
 #include <errno.h>
 #include <limits.h>
@@ -92,11 +93,12 @@ void inode_table_free(struct inode_table *table)
     if (table == NULL) {
         return;
     }
-    struct inode *inode = NULL;
-    struct inode *next = NULL;
-    HASH_ITER (hh, table->live, inode, next) {
-        HASH_DEL(table->live, inode);
+    struct inode *inode = table->live;
+    HASH_CLEAR(hh, table->live);
+    while (inode != NULL) {
+        struct inode *next = inode->hh.next;
         free_inode(NULL, inode);
+        inode = next;
     }
     pthread_mutex_destroy(&table->lock);
     free(table);
@@ -279,6 +281,7 @@ int inode_lookup(struct ckptfs *fs, struct inode *parent, const char *name,
     if (err != 0) {
         return err;
     }
+    assert(inode != NULL);
     memset(entry, 0, sizeof *entry);
     entry->ino = inode_node(fs, inode);
     entry->attr_timeout = CKPTFS_TIMEOUT;

@@ -37,7 +37,7 @@ void log_write(struct log *log, enum ckpt_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The same as the callback of a struct ckpt_report, whose arg is the log. */
-void log_report(void *log, enum ckpt_level level, const char *text);
+void log_report(void *arg, enum ckpt_level level, const char *text);
 
 /*
  * Remembers what is reported while a request is carried out: the last error or warning, but rather

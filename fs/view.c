@@ -243,7 +243,10 @@ static int add_letter(const struct inode *run, char letter, bool removed)
         at = letters + n;
         n++;
     }
-    *at = removed ? upper : letter;
+    *at = letter;
+    if (removed) {
+        *at = upper;
+    }
     return ckpt_host_fsetxattr(run->fd, VIEWS_ATTRIBUTE, letters, n, 0) != 0 ? errno : 0;
 }
 

@@ -57,11 +57,12 @@ void ckpt_unpin(struct ckpt_store *store, const struct ckpt_id *recipe)
 
 void ckpt_pins_free(struct ckpt_pins *pins)
 {
-    struct ckpt_pins *pin = NULL;
-    struct ckpt_pins *next = NULL;
-    HASH_ITER (hh, pins, pin, next) {
-        HASH_DEL(pins, pin);
+    struct ckpt_pins *pin = pins;
+    HASH_CLEAR(hh, pins);
+    while (pin != NULL) {
+        struct ckpt_pins *next = pin->hh.next;
         free(pin);
+        pin = next;
     }
 }
 

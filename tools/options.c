@@ -1,4 +1,5 @@
 #include "options.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@ static int parse_long(struct parser *parser, const char *arg)
         return equals ? tool_usage(parser->tool, "option --%s takes no value", spec->name)
                       : TOOL_OK;
     }
+    assert(spec->value != NULL); /* the table has one of the two */
     if (equals) {
         *spec->value = equals + 1;
     } else if (parser->next < parser->argc) {

@@ -43,7 +43,7 @@ struct output_progress {
 };
 
 void output_progress_start(struct output_progress *progress, const char *verb, bool wanted);
-void output_progress_update(void *progress, uint64_t done, uint64_t total); /* a ckpt_progress_fn */
+void output_progress_update(void *arg, uint64_t done, uint64_t total); /* a ckpt_progress_fn */
 void output_progress_end(struct output_progress *progress);
 
 /* Empties the terminal's line, in which a bar may stand, before something else is written to stderr. */
