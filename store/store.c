@@ -34,6 +34,9 @@ enum {
 
 static const uint64_t map_unit = UINT64_C(1) << 20;
 static const uint64_t map_least = UINT64_C(1) << 30;
+#ifdef __SANITIZE_THREAD__
+static const uint64_t map_sanitized = UINT64_C(1) << 38;
+#endif
 
 /* What FORMAT says. */
 struct header {
@@ -290,6 +293,10 @@ static enum ckpt_err map_size(int dirfd, size_t *size)
     uint64_t bytes = (uint64_t)host.f_blocks * host.f_frsize;
     bytes = bytes > SIZE_MAX / 4 ? SIZE_MAX / 4 : bytes;
     bytes = (2 * bytes + map_unit - 1) / map_unit * map_unit;
+#ifdef __SANITIZE_THREAD__
+    /* Its shadow leaves a program little more than 1 TiB of address space. */
+    bytes = bytes < map_sanitized ? bytes : map_sanitized;
+#endif
     *size = bytes < map_least ? map_least : bytes;
     return CKPT_OK;
 }
