@@ -57,7 +57,7 @@ static void free_inode(struct ckptfs *fs, struct inode *inode)
 
 enum ckpt_err inode_table_create(struct ckptfs *fs, struct inode_table **table)
 {
-    struct stat st;
+    struct stat st = {0};
     struct inode_table *t = calloc(1, sizeof *t);
     if (t == NULL) {
         return CKPT_ERR_NOMEM;
