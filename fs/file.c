@@ -101,6 +101,7 @@ static int open_host(const struct inode *inode, int flags)
                             flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW | O_APPEND | O_DIRECT));
 }
 
+/* For a handle that is counted already: the last RELEASE, which asks nobody, closes the reader. */
 static int open_reader(struct ckptfs *fs, struct inode *inode)
 {
     char path[PATH_MAX] = "";
@@ -163,9 +164,6 @@ static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file
     if (writable) {
         err = make_changeable(fs, inode, (fi->flags & O_TRUNC) != 0);
     }
-    if (err == 0 && atomic_load(&inode->cold)) {
-        err = open_reader(fs, inode);
-    }
     if (err != 0) {
         return err;
     }
@@ -181,6 +179,11 @@ static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file
         return err;
     }
     count_handle(fs, inode, handle);
+    err = atomic_load(&inode->cold) ? open_reader(fs, inode) : 0;
+    if (err != 0) {
+        drop_handle(fs, inode, handle);
+        return err;
+    }
     fi->fh = (uint64_t)(uintptr_t)handle;
     /* Cached pages stay good where every change goes through this cache, or where there are no changes. */
     fi->keep_cache = atomic_load(&inode->cold) || !passthrough_active(fs->passthrough);
@@ -303,10 +306,12 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
 static int read_bytes(struct inode *inode, const struct handle *handle, char *buf, size_t size,
                       off_t offset, size_t *got)
 {
-    struct ckpt_reader *reader = inode->view != NULL          ? inode->view->reader
-                                 : atomic_load(&inode->cold) ? inode->reader
-                                                              : NULL;
-    if (reader != NULL) {
+    bool stored = inode->view != NULL || atomic_load(&inode->cold);
+    struct ckpt_reader *reader = inode->view != NULL ? inode->view->reader : inode->reader;
+    if (stored && reader == NULL) {
+        return EIO; /* never the zeros that a stub has on the host */
+    }
+    if (stored) {
         enum ckpt_err err = ckpt_reader_pread(reader, buf, size, (uint64_t)offset, got);
         return ckpt_err_errno(err);
     }

@@ -523,6 +523,19 @@ class Mappings(MountCase):
         self.assert_versions(path, [expected])
 
 
+class ColdReaders(MountCase):
+    def test_opened_again_while_the_last_close_is_on_its_way(self):
+        content = data(200_000)
+        path = self.file("a.pt", content)
+        self.mount.demote(path)
+        for _ in range(1000):
+            os.close(os.open(path, os.O_RDONLY))
+            fd = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            self.same(os.pread(fd, 4096, 135_168), content[135_168:139_264])
+            os.close(fd)
+
+
 class ManyWriters(MountCase):
     options = {"settle": 5}
 
