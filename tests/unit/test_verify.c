@@ -37,7 +37,8 @@
 
 enum {
     SIZE_A = 1536 << 10,
-    OTHER = 300 << 10, /* bytes at the beginning of run/a.pt that version 2 changes */
+    OTHER = 64 << 10, /* bytes at the beginning of run/a.pt that version 2 changes: no cut depends
+                         on them */
     HALF_C = 300 << 10,
     HOLE_C = 1 << 20,
     SIZE_D = 300 << 10,
@@ -176,7 +177,7 @@ static void look_around(struct world *w)
     assert_ok(ckpt_catalog_version(w->store, CKPT_DIR_ROOT, "same.pt", 1, &version));
     w->common = version.recipe;
     load(w, &w->common, &a);
-    assert_true(a.count >= 4);
+    assert_true(a.count >= 3);
     w->shared = a.extents[a.count - 1].id;
     w->shared_at = a.extents[a.count - 1].offset;
     ckpt_recipe_clear(&a);
@@ -569,11 +570,15 @@ static void extent_length(struct world *w)
 {
     uint8_t *raw = NULL;
     size_t n = 0;
+    size_t hole = 0;
+    while (!ckpt_extent_is_hole(&w->recipe_c.extents[hole])) {
+        hole++;
+    }
     w->recipe_c.extents[0].size++;
-    w->recipe_c.extents[1].size--;
+    w->recipe_c.extents[hole].size--;
     assert_ok(ckpt_recipe_encode(&w->recipe_c, &raw, &n));
     w->recipe_c.extents[0].size--;
-    w->recipe_c.extents[1].size++;
+    w->recipe_c.extents[hole].size++;
     exchange_recipe(w, raw, n);
     free(raw);
 }
@@ -895,7 +900,7 @@ static const struct damage {
     {"an extent longer than its chunk",
      extent_length,
      ALWAYS,
-     {"offset 0, and chunk {lone} ", "and chunk "}},
+     {" bytes at offset 0, and chunk {lone} "}},
     {"reserved bytes of a recipe",
      recipe_reserved,
      ALWAYS,
