@@ -250,6 +250,9 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *nam
     if (refuse(req, parent)) {
         return;
     }
+    if ((flags & AT_REMOVEDIR) != 0) {
+        ckpt_engine_save_dirs(fs->engine);
+    }
     ckpt_engine_names_lock(fs->engine);
     if (ckpt_host_unlinkat(parent->fd, name, flags) != 0) {
         err = errno;
@@ -340,6 +343,9 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
         }
         if (err != 0) {
             break;
+        }
+        if (S_ISDIR(moved.st.st_mode)) {
+            ckpt_engine_save_dirs(fs->engine); /* it may take the place of another, which is gone then */
         }
         ckpt_engine_names_lock(fs->engine);
         again = has_changed(from, name, &moved) || (exchange && has_changed(to, new_name, &other));

@@ -103,6 +103,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int 
 CKPT_MUST_USE enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirfd,
                                                   const char *name);
 
+/* Before a directory is removed: what the catalog doesn't know yet about it nobody could find out after a crash, and the
+   files that were closed in it would have no path. Waits when there is such a thing. */
+void ckpt_engine_save_dirs(struct ckpt_engine *engine);
+
 /* After the directory FD was renamed or moved. Waits when the catalog knows it. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd);
 
@@ -124,6 +128,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsign
 CKPT_MUST_USE enum ckpt_err ckpt_engine_forget(struct ckpt_engine *engine, const char *path,
                                                const uint32_t *numbers, size_t n);
 
+/* Gives up what waits in pending/ under the name PATH: it becomes no version. For a full host, where a deleted file that
+   waits keeps its space. A live file of that name stays. *BYTES: host bytes that came free. NOT_FOUND: nothing waits. Waits. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_forget_pending(struct ckpt_engine *engine, const char *path,
+                                                       uint64_t *files, uint64_t *bytes);
+
 /* Makes the live file PATH cold, after comparing what is stored with it byte by byte. OK when it is cold already.
    BUSY: open, pending or hard-linked. NOT_FOUND: not captured. Waits. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path);
@@ -138,5 +147,12 @@ struct ckpt_engine_status {
 };
 
 void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *out);
+
+/* A file in pending/: where it was closed, and whether it still has a name in live/. */
+typedef void ckpt_waiting_fn(void *arg, const char *path, uint64_t bytes, bool live);
+
+/* The first MOST files that wait, oldest first. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most,
+                                                     ckpt_waiting_fn *fn, void *arg);
 
 #endif

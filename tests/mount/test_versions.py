@@ -369,6 +369,18 @@ class WhilePending(MountCase):
         self.assertFalse(os.path.exists(self.dir))
         self.assert_versions(self.saved, [self.first])
 
+    def test_removal_of_a_run_right_after_its_first_file_survives_a_kill(self):
+        for number in range(20):
+            run = os.path.join(self.mount.root, f"short{number}")
+            os.mkdir(run)
+            write(f"{run}/a.pt", self.second)
+            os.unlink(f"{run}/a.pt")
+            os.rmdir(run)
+        self.mount.kill()
+        self.mount.start()
+        for number in range(20):
+            self.assert_versions(f"short{number}/a.pt", [self.second])
+
     def test_rename_of_the_run_takes_it_along(self):
         os.rename(self.dir, self.dir + "-renamed")
         self.assert_versions(self.dir + "-renamed/a.pt", [self.first])
