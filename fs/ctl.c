@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 10 * 1000 };
+enum { PATIENCE_MS = 10 * 1000, WAITING_LISTED = 20 };
 
 struct ctl_server {
     struct ckptfs *fs;
@@ -35,6 +35,15 @@ struct connection {
 
 /* ---- requests ---- */
 
+static void add_waiting(void *arg, const char *path, uint64_t bytes, bool live)
+{
+    /* A name that is not UTF-8 can't be told in JSON. */
+    json_t *item = json_pack("{s:s, s:I, s:b}", "path", path, "bytes", (json_int_t)bytes, "live", live);
+    if (item != NULL) {
+        json_array_append_new(arg, item);
+    }
+}
+
 static enum ckpt_err do_status(struct ckptfs *fs, json_t *answer)
 {
     struct ckpt_engine_status s;
@@ -50,7 +59,24 @@ static enum ckpt_err do_status(struct ckptfs *fs, json_t *answer)
         "waiting_for_space", s.waiting_for_space, "stopped", s.stopped, "log", log);
     int failed = json_object_update(answer, more);
     json_decref(more);
-    return failed != 0 ? CKPT_ERR_NOMEM : CKPT_OK;
+    if (failed != 0) {
+        return CKPT_ERR_NOMEM;
+    }
+    json_t *waiting = json_array();
+    json_object_set_new(answer, "waiting", waiting);
+    return s.waiting_for_space
+               ? ckpt_engine_each_waiting(fs->engine, WAITING_LISTED, add_waiting, waiting)
+               : CKPT_OK;
+}
+
+static enum ckpt_err do_forget_pending(struct ckptfs *fs, const char *path, json_t *answer)
+{
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+    enum ckpt_err err = ckpt_engine_forget_pending(fs->engine, path, &files, &bytes);
+    json_object_set_new(answer, "files", json_integer((json_int_t)files));
+    json_object_set_new(answer, "bytes", json_integer((json_int_t)bytes));
+    return err;
 }
 
 static enum ckpt_err do_flush(struct ckptfs *fs, json_t *answer)
@@ -129,6 +155,9 @@ static enum ckpt_err carry_out(struct ckptfs *fs, const json_t *request, json_t 
     }
     if (strcmp(op, "forget") == 0) {
         return do_forget(fs, path, json_object_get(request, "versions"));
+    }
+    if (strcmp(op, "forget_pending") == 0) {
+        return do_forget_pending(fs, path, answer);
     }
     if (strcmp(op, "demote") == 0) {
         return ckpt_engine_demote(fs->engine, path);

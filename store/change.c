@@ -105,6 +105,11 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
         err = ckpt_pending_add(engine, fd, dir, name);
     }
     pthread_mutex_unlock(&engine->capture);
+    if (err == CKPT_ERR_NOSPC) {
+        pthread_mutex_lock(&engine->lock);
+        engine->missed = true;
+        pthread_mutex_unlock(&engine->lock);
+    }
     return too_deep ? CKPT_OK : err;
 }
 

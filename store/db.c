@@ -21,15 +21,19 @@
 #include "db.h"
 #include <ckpt/host.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum {
     READERS_MAX = 1024,
+    LOCK_FILE = 17 * 4096, /* bytes: so many readers, and the header */
     MARGIN_LEAST =
         128 << 20, /* bytes: more than a transaction allocates (64 MiB and its indices) */
     MARGIN = 256 << 20,
@@ -206,6 +210,35 @@ static enum ckpt_err check_not_empty(struct ckpt_db *db)
     return CKPT_OK;
 }
 
+/* LMDB maps its lock file for writing: a hole in it on a full host would be a SIGBUS. */
+static enum ckpt_err fill_lock_file(const struct ckpt_db *db, const char *path)
+{
+    char name[PATH_MAX];
+    if (snprintf(name, sizeof name, "%s/lock.mdb", path) >= (int)sizeof name) {
+        return CKPT_ERR_INVALID;
+    }
+    /* Before LMDB opens it: closing would take LMDB's record locks along. */
+    int fd = ckpt_host_openat(AT_FDCWD, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct stat st;
+    bool filled = fd >= 0 && ckpt_host_fstat(fd, &st) == 0;
+    if (filled && st.st_size == 0) {
+        /* btrfs would write each page somewhere else; where there is no such flag it isn't needed. */
+        int flags = FS_NOCOW_FL;
+        (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+    /* Full as well, XFS would refuse even what it has already. */
+    if (filled && st.st_blocks * 512 < LOCK_FILE) {
+        filled = ckpt_host_fallocate(fd, 0, 0, LOCK_FILE) == 0 || errno == EOPNOTSUPP;
+    }
+    enum ckpt_err err = filled ? CKPT_OK : ckpt_err_from_errno(errno);
+    ckpt_host_close(fd);
+    if (err != CKPT_OK) {
+        ckpt_reportf(&db->report, CKPT_ERROR, "%s: no room for it: %s; free some space there", name,
+                     ckpt_err_text(err));
+    }
+    return err;
+}
+
 static enum ckpt_err open_env(struct ckpt_db *db, const char *path, size_t map_size)
 {
     unsigned flags = MDB_NOTLS | (db->writable ? 0 : MDB_RDONLY);
@@ -295,6 +328,9 @@ enum ckpt_err ckpt_db_open(const char *path, bool writable, size_t map_size,
         goto out;
     }
     err = check_not_empty(opened);
+    if (err == CKPT_OK && writable) {
+        err = fill_lock_file(opened, path);
+    }
     if (err == CKPT_OK) {
         err = open_env(opened, path, map_size);
     }

@@ -63,7 +63,9 @@ static void set_no_space(struct ckpt_engine *engine, bool no_space)
     if (news && no_space) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
                      "%s: the host filesystem is full; closed files wait in pending/ and nothing is "
-                     "lost. Free some space there and it goes on by itself",
+                     "lost. Free some space there and it goes on by itself: delete other files, or "
+                     "forget versions (ckpt forget). Files that wait occupy their space even when "
+                     "they are deleted; ckpt status lists them, ckpt forget --pending PATH gives one up",
                      ckpt_store_path(engine->store));
     } else if (news) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_NOTICE, "%s: there is space again",
@@ -118,44 +120,74 @@ static enum ckpt_err save_rows_between(struct ckpt_engine *engine)
     return err == CKPT_OK && rows ? ckpt_dir_rows_save(engine) : err;
 }
 
-/* Closed files, as many as can go now; they share transactions. */
-static bool step_ingest(struct ckpt_engine *engine)
+/* With engine->lock. */
+static bool any_lacks_space(const struct ckpt_engine *engine)
 {
-    bool worked = false;
-    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->space_retry) {
-        return false;
+    const struct ckpt_job *job = NULL;
+    DL_FOREACH (engine->jobs, job) {
+        if (job->lacks_space) {
+            return true;
+        }
     }
-    enum ckpt_err err = CKPT_OK;
+    return false;
+}
+
+/* Every file that can go now, up to what somebody waits for. *WORKED: one was recorded, or was tried in vain for another
+   reason than space. *INTERRUPTED: there may be more. */
+static enum ckpt_err take_files(struct ckpt_engine *engine, bool *worked, bool *interrupted)
+{
     for (;;) {
         int64_t wait = 0;
         pthread_mutex_lock(&engine->lock);
-        bool leave = engine->stop || engine->commands != NULL;
-        struct ckpt_job *job = leave ? NULL : ckpt_pending_next(engine, &wait);
+        *interrupted = engine->stop || engine->commands != NULL;
+        struct ckpt_job *job = *interrupted ? NULL : ckpt_pending_next(engine, &wait);
         if (job != NULL) {
             job->running = true;
         }
         pthread_mutex_unlock(&engine->lock);
         if (job == NULL) {
-            break;
+            return CKPT_OK;
         }
-        worked = true;
-        err = save_rows_between(engine);
+        enum ckpt_err err = save_rows_between(engine);
         if (err == CKPT_OK) {
             err = ckpt_ingest_file(engine->ingest, job);
         }
+        bool lacks_space = err == CKPT_ERR_NOSPC && job->lacks_space;
         if (err != CKPT_OK) {
             postpone(engine, job, err);
         }
-        if (err == CKPT_ERR_NOSPC || err == CKPT_ERR_STOPPED) {
-            break;
+        *worked = *worked || !lacks_space;
+        /* One that is too big doesn't keep the smaller ones. */
+        if ((err == CKPT_ERR_NOSPC && !lacks_space) || err == CKPT_ERR_STOPPED) {
+            return err;
         }
     }
+}
+
+/* Closed files, as many as can go now; they share transactions. */
+static bool step_ingest(struct ckpt_engine *engine)
+{
+    bool worked = false;
+    bool interrupted = false;
+    pthread_mutex_lock(&engine->lock);
+    bool look_again = engine->look_again;
+    engine->look_again = false;
+    pthread_mutex_unlock(&engine->lock);
+    if (ckpt_store_stopped(engine->store) ||
+        (!look_again && ckpt_now_ms() < engine->space_retry)) {
+        return false;
+    }
+    enum ckpt_err err = take_files(engine, &worked, &interrupted);
     enum ckpt_err committed = ckpt_ingest_commit(engine->ingest);
     if (err == CKPT_OK || committed != CKPT_OK) {
         err = committed;
     }
-    if (err == CKPT_ERR_NOSPC || worked) {
-        set_no_space(engine, err == CKPT_ERR_NOSPC);
+    pthread_mutex_lock(&engine->lock);
+    bool no_space = err == CKPT_ERR_NOSPC || engine->save_stuck || any_lacks_space(engine);
+    engine->rounds += !interrupted;
+    pthread_mutex_unlock(&engine->lock);
+    if (!interrupted || no_space) {
+        set_no_space(engine, no_space);
     }
     /* What a failed commit has put back waits for the next round, as after a full disk. */
     return worked && committed == CKPT_OK && err != CKPT_ERR_NOSPC;
@@ -178,11 +210,37 @@ static void set_rows_error(struct ckpt_engine *engine, enum ckpt_err err)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* Files that could not be put aside when they were closed, for want of space. */
+static bool step_missed(struct ckpt_engine *engine)
+{
+    struct ckpt_space space;
+    pthread_mutex_lock(&engine->lock);
+    bool missed = engine->missed;
+    pthread_mutex_unlock(&engine->lock);
+    if (!missed || ckpt_now_ms() < engine->missed_retry || ckpt_store_stopped(engine->store)) {
+        return false;
+    }
+    engine->missed_retry = ckpt_now_ms() + RETRY_MS;
+    if (ckpt_store_space(engine->store, &space) != CKPT_OK || space.host_free < CKPT_SPARE_BYTES) {
+        return false;
+    }
+    pthread_mutex_lock(&engine->lock);
+    engine->missed = false;
+    pthread_mutex_unlock(&engine->lock);
+    enum ckpt_err err = ckpt_capture_missed(engine);
+    if (err != CKPT_OK) {
+        pthread_mutex_lock(&engine->lock);
+        engine->missed = true;
+        pthread_mutex_unlock(&engine->lock);
+    }
+    return err == CKPT_OK;
+}
+
 /* Stamps and directory rows, when no version takes them along. */
 static bool step_save(struct ckpt_engine *engine)
 {
     struct ckpt_txn *txn = NULL;
-    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->space_retry) {
+    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->save_retry) {
         return false;
     }
     bool worked = false;
@@ -208,9 +266,15 @@ static bool step_save(struct ckpt_engine *engine)
     }
     if (err == CKPT_ERR_IO) {
         ckpt_store_stop(engine->store, "a commit of the database failed");
-    } else if (err == CKPT_ERR_NOSPC || (err == CKPT_OK && (rows || worked))) {
-        set_no_space(engine, err == CKPT_ERR_NOSPC);
     }
+    engine->save_stuck = err == CKPT_ERR_NOSPC;
+    if (engine->save_stuck || (err == CKPT_OK && (rows || worked))) {
+        pthread_mutex_lock(&engine->lock);
+        bool no_space = engine->save_stuck || any_lacks_space(engine);
+        pthread_mutex_unlock(&engine->lock);
+        set_no_space(engine, no_space);
+    }
+    engine->save_retry = engine->save_stuck ? ckpt_now_ms() + RETRY_MS : 0;
     return worked && err == CKPT_OK;
 }
 
@@ -228,6 +292,7 @@ static bool step_hot(struct ckpt_engine *engine)
         return false;
     }
     engine->next_hot_check = now + HOT_CHECK_MS;
+    ckpt_ballast_keep(engine);
     /* What an open reader has kept may have become free. */
     engine->sweep = true;
     if (!over && hot > 0 && ckpt_store_space(engine->store, &space) == CKPT_OK) {
@@ -268,10 +333,17 @@ static bool step_sweep(struct ckpt_engine *engine)
     }
     bool more = false;
     enum ckpt_err err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &more);
+    if (err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine)) {
+        err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &more);
+    }
     engine->swept |= err == CKPT_OK;
     engine->sweep = more;
     if (!more && engine->swept) {
-        engine->punch = age_free_pages(engine) == CKPT_OK;
+        err = age_free_pages(engine);
+        if (err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine)) {
+            err = age_free_pages(engine);
+        }
+        engine->punch = err == CKPT_OK;
         engine->swept = false;
     }
     return err == CKPT_OK;
@@ -380,12 +452,29 @@ static void give_back(struct ckpt_engine *engine)
     }
 }
 
+/* Whoever frees space must not fail for want of it. */
+static enum ckpt_err save_rows_with_ballast(struct ckpt_engine *engine)
+{
+    enum ckpt_err err = ckpt_dir_rows_save(engine);
+    return err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine) ? ckpt_dir_rows_save(engine) : err;
+}
+
+static enum ckpt_err drop_with_ballast(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                                       const struct ckpt_command *command)
+{
+    enum ckpt_err err =
+        ckpt_catalog_drop(engine->store, dir, name, command->numbers, command->count);
+    return err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine)
+               ? ckpt_catalog_drop(engine->store, dir, name, command->numbers, command->count)
+               : err;
+}
+
 static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command *command)
 {
     struct survivors s = {.command = command};
     uint64_t dir = CKPT_DIR_ROOT;
     char name[NAME_MAX + 1];
-    enum ckpt_err err = ckpt_dir_rows_save(engine);
+    enum ckpt_err err = save_rows_with_ballast(engine);
     if (err == CKPT_OK) {
         err = ckpt_catalog_resolve(engine->store, command->path, &dir, name);
     }
@@ -406,7 +495,7 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
         err = CKPT_ERR_NEEDED;
     }
     if (err == CKPT_OK) {
-        err = ckpt_catalog_drop(engine->store, dir, name, command->numbers, command->count);
+        err = drop_with_ballast(engine, dir, name, command);
     }
     if (err == CKPT_OK) {
         give_back(engine);
@@ -419,6 +508,42 @@ enum ckpt_err ckpt_engine_forget(struct ckpt_engine *engine, const char *path,
 {
     struct ckpt_command command = {.run = run_forget, .path = path, .numbers = numbers, .count = n};
     return submit(engine, &command);
+}
+
+static enum ckpt_err run_forget_pending(struct ckpt_engine *engine, struct ckpt_command *command)
+{
+    uint64_t dir = CKPT_DIR_ROOT;
+    char name[NAME_MAX + 1];
+    enum ckpt_err err = save_rows_with_ballast(engine);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_resolve(engine->store, command->path, &dir, name);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_pending_drop(engine, dir, name, &command->files, &command->bytes);
+    }
+    if (err == CKPT_OK) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_NOTICE,
+                     "%s: what waited in pending/ was given up on request, it is in no version",
+                     command->path);
+        engine->space_retry = 0;
+    } else if (err == CKPT_ERR_NOT_FOUND) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "nothing waits in pending/ under the name %s; \"ckpt status\" lists what does",
+                     command->path);
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_engine_forget_pending(struct ckpt_engine *engine, const char *path,
+                                         uint64_t *files, uint64_t *bytes)
+{
+    struct ckpt_command command = {.run = run_forget_pending, .path = path};
+    enum ckpt_err err = submit(engine, &command);
+    if (err == CKPT_OK) {
+        *files = command.files;
+        *bytes = command.bytes;
+    }
+    return err;
 }
 
 static enum ckpt_err run_demote(struct ckpt_engine *engine, struct ckpt_command *command)
@@ -465,6 +590,8 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     pthread_mutex_lock(&engine->lock);
     engine->hurry++;
     engine->rows_error = CKPT_OK;
+    engine->look_again = true;
+    unsigned round = engine->rounds;
     struct ckpt_job *job = NULL;
     DL_FOREACH (engine->jobs, job) {
         /* What was put off is looked at once more. */
@@ -473,7 +600,8 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     }
     pthread_cond_signal(&engine->wake);
     while (busy_until(engine, until, still_open, &failed) && err == CKPT_OK) {
-        if (engine->no_space) {
+        /* One may have been under way already: the next has seen all there is to take. */
+        if (engine->no_space && engine->rounds - round >= 2) {
             err = CKPT_ERR_NOSPC;
         } else if (ckpt_store_stopped(engine->store)) {
             err = CKPT_ERR_STOPPED;
@@ -486,6 +614,12 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     }
     engine->hurry--;
     pthread_mutex_unlock(&engine->lock);
+    if (err == CKPT_ERR_NOSPC) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s: the host filesystem is full, and closed files wait in pending/; free some space, "
+                     "\"ckpt status\" says what waits",
+                     ckpt_store_path(engine->store));
+    }
     return err != CKPT_OK ? err : failed > 0 ? CKPT_ERR_IO : CKPT_OK;
 }
 
@@ -500,7 +634,7 @@ void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *o
     } else {
         status.hot_bytes = engine->hot_bytes;
     }
-    status.waiting_for_space = engine->no_space;
+    status.waiting_for_space = engine->no_space || engine->missed;
     struct ckpt_job *job = NULL;
     DL_FOREACH (engine->jobs, job) {
         status.queued_files++;
@@ -510,12 +644,66 @@ void ckpt_engine_status(struct ckpt_engine *engine, struct ckpt_engine_status *o
     *out = status;
 }
 
+/* A copy of what the callback needs, because it may take its time. */
+struct waiting {
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    char entry[CKPT_PENDING_PATH];
+    uint64_t bytes;
+};
+
+static size_t copy_waiting(struct ckpt_engine *engine, struct waiting *list, size_t room)
+{
+    size_t n = 0;
+    const struct ckpt_job *job = NULL;
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH (engine->jobs, job) {
+        if (n == room) {
+            break;
+        }
+        list[n].dir = job->dir;
+        memcpy(list[n].name, job->name, sizeof list[n].name);
+        ckpt_pending_path(job, list[n].entry);
+        list[n++].bytes = job->bytes;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return n;
+}
+
+enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most, ckpt_waiting_fn *fn,
+                                       void *arg)
+{
+    struct waiting *list = calloc(most, sizeof *list);
+    if (list == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    size_t n = copy_waiting(engine, list, most);
+    for (size_t i = 0; i < n; i++) {
+        char path[PATH_MAX];
+        struct stat st;
+        if (ckpt_catalog_path(engine->store, list[i].dir, path, sizeof path) != CKPT_OK ||
+            strlen(path) + 1 + strlen(list[i].name) >= sizeof path ||
+            ckpt_host_fstatat(ckpt_store_pendingfd(engine->store), list[i].entry, &st,
+                              AT_SYMLINK_NOFOLLOW) != 0) {
+            continue; /* done meanwhile */
+        }
+        if (path[0] != '\0') {
+            strcat(path, "/");
+        }
+        strcat(path, list[i].name);
+        fn(arg, path, list[i].bytes,
+           st.st_nlink > ckpt_engine_pending_links(engine, st.st_dev, st.st_ino));
+    }
+    free(list);
+    return CKPT_OK;
+}
+
 /* ---- the thread ---- */
 
 static bool step(struct ckpt_engine *engine)
 {
-    return step_command(engine) || step_ingest(engine) || step_save(engine) || step_hot(engine) ||
-           step_sweep(engine) || step_punch(engine);
+    return step_command(engine) || step_ingest(engine) || step_missed(engine) || step_save(engine) ||
+           step_hot(engine) || step_sweep(engine) || step_punch(engine);
 }
 
 /* With engine->lock: milliseconds until there may be something to do. */
@@ -608,6 +796,7 @@ static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_c
     }
     /* Finds what the last process left behind. */
     engine->sweep = true;
+    engine->recorded = 1;
     /* An exchange mustn't wait until nobody looks anything up. */
     pthread_rwlockattr_t names;
     pthread_rwlockattr_init(&names);
@@ -652,6 +841,15 @@ static void destroy(struct ckpt_engine *engine)
     free(engine);
 }
 
+/* A start needs a little: names in pending/, directory rows, the daemon's socket. */
+static void make_room(struct ckpt_engine *engine)
+{
+    struct ckpt_space space;
+    if (ckpt_store_space(engine->store, &space) == CKPT_OK && space.host_free < CKPT_SPARE_BYTES) {
+        (void)ckpt_ballast_drop(engine);
+    }
+}
+
 enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engine_config *config,
                                 struct ckpt_engine **out)
 {
@@ -668,6 +866,7 @@ enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engi
         err = ckpt_ingest_create(engine, &engine->ingest);
     }
     if (err == CKPT_OK) {
+        make_room(engine);
         err = empty_tmp(engine);
     }
     if (err == CKPT_OK) {

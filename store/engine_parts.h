@@ -8,6 +8,7 @@
  *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
  *     hot.c        which live files are hot, and making them cold
  *     reconcile.c  at start: live/ against the catalog
+ *     ballast.c    host space for forgetting on a full disk
  */
 #ifndef CKPT_STORE_ENGINE_PARTS_H
 #define CKPT_STORE_ENGINE_PARTS_H
@@ -44,6 +45,9 @@ struct ckpt_job {
     bool writing;       /* left out until whoever has it open for writing is done */
     int64_t busy_since; /* milliseconds, monotonic: first found open for writing; 0: wasn't when last tried */
     bool failed;        /* could not be read; tried again now and then */
+    bool lacks_space;      /* left out until there is room */
+    uint64_t measured;     /* new bytes in the database, ... */
+    uint64_t measured_at;  /* ... as it was when so many files had been recorded; 0 when not measured */
     struct ckpt_held *held;
     struct ckpt_job *twin; /* of the same inode */
     struct ckpt_job *prev; /* by sequence */
@@ -73,6 +77,8 @@ struct ckpt_command {
     const char *path;
     const uint32_t *numbers;
     size_t count;
+    uint64_t files; /* what came of it */
+    uint64_t bytes;
     enum ckpt_err result;
     bool done;
     struct ckpt_command *next;
@@ -107,6 +113,9 @@ struct ckpt_engine {
     unsigned hurry;                     /* flushes waiting: don't let files settle */
     bool stop;
     bool no_space;
+    bool look_again;     /* for a flush: don't wait for the next try to find space */
+    unsigned rounds;     /* of looking for files that can be taken */
+    bool missed;         /* a file could not be put aside for want of space: look for it when there is some */
     uint64_t hot_bytes; /* as last counted, plus what came since */
     bool hot_check;     /* count again */
 
@@ -114,7 +123,12 @@ struct ckpt_engine {
     bool sweep;            /* there may be garbage */
     bool swept;            /* some was released since pages were last punched */
     bool punch;            /* there may be free pages */
+    bool save_stuck;       /* stamps or rows could not be saved for want of space */
+    bool ballast;          /* it is there */
+    uint64_t recorded;     /* files that were recorded, plus one */
     int64_t space_retry;   /* milliseconds, monotonic */
+    int64_t save_retry;
+    int64_t missed_retry;
     int64_t next_hot_check;
 };
 
@@ -122,6 +136,9 @@ int64_t ckpt_now_ms(void);      /* monotonic */
 int64_t ckpt_realtime_ns(void); /* since the epoch */
 
 #define CKPT_REPORT(engine) ckpt_store_report((engine)->store)
+
+/* What the tables of a batch take, and more than any other transaction does on a full host. */
+enum { CKPT_SPARE_BYTES = 4 << 20 };
 
 /* ---- pending.c; thread rules as noted ---- */
 
@@ -148,6 +165,9 @@ void ckpt_pending_retry(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st);
 /* The job is in the database: takes it out of the queue, then out of pending/. The caller frees it. Engine thread. */
 void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job);
+/* Takes NAME in DIR out of the queue for good. *BYTES: host bytes that had no other name any more. Engine thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_pending_drop(struct ckpt_engine *engine, uint64_t dir,
+                                              const char *name, uint64_t *files, uint64_t *bytes);
 void ckpt_pending_free_all(struct ckpt_engine *engine);
 
 /* ---- ingest.c; engine thread ---- */
@@ -212,5 +232,15 @@ CKPT_MUST_USE enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t 
 /* ---- reconcile.c ---- */
 
 CKPT_MUST_USE enum ckpt_err ckpt_reconcile(struct ckpt_engine *engine);
+/* Captures whatever differs from its newest version. Beside a running filesystem; engine thread, without a
+   transaction. */
+CKPT_MUST_USE enum ckpt_err ckpt_capture_missed(struct ckpt_engine *engine);
+
+/* ---- ballast.c; engine thread ---- */
+
+/* Makes the ballast when it isn't there and there is room for it. */
+void ckpt_ballast_keep(struct ckpt_engine *engine);
+/* Gives it up: true when that made room. */
+bool ckpt_ballast_drop(struct ckpt_engine *engine);
 
 #endif

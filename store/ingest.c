@@ -27,7 +27,7 @@ enum {
     BATCH_BYTES = 64 << 20,
 #endif
     BATCH_JOBS = 256,
-    SPARE_BYTES = 4 << 20, /* for the tables of a batch */
+    PAGE_BYTES = 4096, /* of the database: a record fills whole ones */
     WINDOW = 4 << 20, /* read at a time; holds at least one chunk of the largest size */
     /* A write within one tick of the clock after a stamp would not show in mtime. */
     TICK_NS = 20 * 1000 * 1000,
@@ -72,6 +72,8 @@ struct ckpt_ingest {
 
     /* The file in work. */
     uint64_t file_size;
+    bool measuring;    /* nothing is stored, only counted in EXPECTED */
+    uint64_t expected; /* at most so many bytes will be new in the database */
     struct ckpt_recipe recipe;
     struct cost *costs;
     size_t costs_count;
@@ -145,6 +147,12 @@ void ckpt_ingest_free(struct ckpt_ingest *in)
 
 /* ---- the transaction ---- */
 
+/* Host bytes that must be free for BYTES more in the database. */
+static uint64_t needed(uint64_t bytes)
+{
+    return bytes + bytes / 8 + CKPT_SPARE_BYTES;
+}
+
 static enum ckpt_err begin(struct ckpt_ingest *in)
 {
     if (in->txn != NULL) {
@@ -159,8 +167,8 @@ static enum ckpt_err begin(struct ckpt_ingest *in)
     if (err != CKPT_OK) {
         return err;
     }
-    uint64_t need = in->file_size < BATCH_BYTES ? in->file_size : BATCH_BYTES;
-    if (space.host_free < need + need / 8 + SPARE_BYTES) {
+    uint64_t rest = in->expected > in->added ? in->expected - in->added : 0;
+    if (space.host_free < needed(rest < BATCH_BYTES ? rest : BATCH_BYTES)) {
         return CKPT_ERR_NOSPC;
     }
     in->batch_bytes = 0;
@@ -224,6 +232,7 @@ static void finish(struct ckpt_ingest *in, struct published *p)
 {
     struct stat before;
     bool known = ckpt_host_fstat(p->fd, &before) == 0;
+    in->engine->recorded++;
     ckpt_pending_finish(in->engine, p->job);
     if (known) {
         ckpt_touched(in->engine, &before, p->fd);
@@ -315,6 +324,10 @@ static enum ckpt_err commit_slot(struct ckpt_ingest *in, enum ckpt_err so_far)
     pthread_mutex_unlock(&in->lock);
     in->head++;
     enum ckpt_err err = so_far != CKPT_OK ? so_far : slot->err;
+    if (in->measuring) {
+        in->expected += (slot->draft.record_size + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        return err;
+    }
     if (err == CKPT_OK) {
         err = begin(in);
     }
@@ -418,7 +431,7 @@ static enum ckpt_err take_data(struct ckpt_ingest *in, int fd, uint64_t start, u
 static enum ckpt_err take_hole(struct ckpt_ingest *in, uint64_t size)
 {
     enum ckpt_err err = drain(in, CKPT_OK);
-    return err == CKPT_OK ? ckpt_recipe_append(&in->recipe, NULL, size) : err;
+    return err == CKPT_OK && !in->measuring ? ckpt_recipe_append(&in->recipe, NULL, size) : err;
 }
 
 /* Where the data that starts at AT ends. A hole smaller than a chunk isn't worth an extent: it counts as
@@ -608,6 +621,40 @@ static void give_up_file(struct ckpt_ingest *in, enum ckpt_err why)
     }
 }
 
+/*
+ * Whether there is room for the file. Where it may be tight it is read once only to see what would be new of it, because
+ * a file that turns out too big in the end would take the last of the space from the trainer, again and again.
+ */
+static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, int fd)
+{
+    struct ckpt_space space;
+    enum ckpt_err err = ckpt_store_space(in->store, &space);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    uint64_t open_batch = in->txn != NULL ? in->batch_bytes + in->batch_bytes / 8 : 0;
+    uint64_t room = space.host_free > open_batch ? space.host_free - open_batch : 0;
+    in->expected = in->file_size;
+    job->lacks_space = false;
+    if (room >= needed(in->file_size)) {
+        return CKPT_OK;
+    }
+    if (job->measured_at != in->engine->recorded) {
+        in->expected = 0;
+        in->measuring = true;
+        err = take_file(in, fd, in->file_size);
+        in->measuring = false;
+        job->measured = in->expected;
+        job->measured_at = in->engine->recorded;
+    }
+    in->expected = job->measured;
+    if (err == CKPT_OK && room < needed(job->measured)) {
+        job->lacks_space = true;
+        err = CKPT_ERR_NOSPC;
+    }
+    return err;
+}
+
 static enum ckpt_err open_job(struct ckpt_ingest *in, const struct ckpt_job *job, int *fd,
                               struct stat *st)
 {
@@ -641,6 +688,9 @@ enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
     enum ckpt_err err = open_job(in, job, &fd, &st);
     if (err == CKPT_OK) {
         in->file_size = (uint64_t)st.st_size;
+        err = check_space(in, job, fd);
+    }
+    if (err == CKPT_OK) {
         err = take_file(in, fd, in->file_size);
         if (err == CKPT_OK) {
             err = publish(in, job, fd, &st);

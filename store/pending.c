@@ -190,13 +190,16 @@ void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const 
 }
 
 /* An earlier file of the same directory goes first, or histories would be in disorder, and latest/ not the latest.
-   One that can't be read, or that somebody keeps open, is closed later than JOB and comes later. */
+   One that can't be read, or that somebody keeps open, is closed later than JOB and comes later. One that there is no room
+   for holds up its own name only. */
 static bool must_wait(const struct ckpt_engine *engine, const struct ckpt_job *job, int64_t now)
 {
     for (const struct ckpt_job *earlier = engine->jobs; earlier != job; earlier = earlier->next) {
         bool stuck = earlier->failed ||
                      (earlier->writing && now - earlier->busy_since >= RELEASE_MS);
-        if (!earlier->running && !stuck && earlier->dir == job->dir) {
+        bool same = earlier->lacks_space ? has_name(earlier, job->dir, job->name)
+                                         : earlier->dir == job->dir;
+        if (!earlier->running && !stuck && same) {
             return true;
         }
     }
@@ -212,7 +215,7 @@ struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait)
         if (job->running) {
             continue;
         }
-        bool settling = !job->writing && !job->failed;
+        bool settling = !job->writing && !job->failed && !job->lacks_space;
         int64_t left = settling && engine->hurry > 0 ? 0 : job->not_before - now;
         if (left <= 0 && !must_wait(engine, job, now)) {
             return job;
@@ -325,6 +328,45 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
     engine->finishing--;
     pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
+}
+
+/* One entry, with engine->lock. */
+static enum ckpt_err drop(struct ckpt_engine *engine, struct ckpt_job *job, uint64_t *bytes)
+{
+    char path[CKPT_PENDING_PATH];
+    struct stat st;
+    ckpt_pending_path(job, path);
+    if (ckpt_host_fstatat(ckpt_store_pendingfd(engine->store), path, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        unlink_entry(engine, job) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    *bytes += st.st_nlink == 1 ? (uint64_t)st.st_blocks * 512 : 0;
+    struct ckpt_held *held = unhold(job);
+    if (held != NULL) {
+        let_go(engine, held);
+    }
+    DL_DELETE(engine->jobs, job);
+    free(job);
+    return CKPT_OK;
+}
+
+enum ckpt_err ckpt_pending_drop(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                                uint64_t *files, uint64_t *bytes)
+{
+    struct ckpt_job *job = NULL;
+    struct ckpt_job *next = NULL;
+    enum ckpt_err err = CKPT_OK;
+    *files = *bytes = 0;
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH_SAFE (engine->jobs, job, next) {
+        if (has_name(job, dir, name) && err == CKPT_OK) {
+            err = drop(engine, job, bytes);
+            *files += err == CKPT_OK;
+        }
+    }
+    pthread_cond_broadcast(&engine->quiet);
+    pthread_mutex_unlock(&engine->lock);
+    return err == CKPT_OK && *files == 0 ? CKPT_ERR_NOT_FOUND : err;
 }
 
 /* ---- at start; with engine->lock ---- */

@@ -160,6 +160,11 @@ static enum ckpt_err tolerate(struct ckpt_engine *engine, int dirfd, const char 
     if (err == CKPT_OK || err == CKPT_ERR_NOMEM || err == CKPT_ERR_STOPPED) {
         return err;
     }
+    if (err == CKPT_ERR_NOSPC) {
+        pthread_mutex_lock(&engine->lock);
+        engine->missed = true;
+        pthread_mutex_unlock(&engine->lock);
+    }
     char path[PATH_MAX] = "";
     (void)!ckpt_live_path(engine->store, dirfd, path);
     ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING, "%s/%s could not be checked at start: %s", path,
@@ -205,4 +210,42 @@ static enum ckpt_err walk(struct ckpt_engine *engine, int fd)
 enum ckpt_err ckpt_reconcile(struct ckpt_engine *engine)
 {
     return walk(engine, ckpt_store_livefd(engine->store));
+}
+
+/* ---- later ---- */
+
+static enum ckpt_err capture_below(struct ckpt_engine *engine, int fd)
+{
+    int own = ckpt_host_openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *stream = own < 0 ? NULL : fdopendir(own);
+    if (stream == NULL) {
+        enum ckpt_err failed = own < 0 ? ckpt_err_from_errno(errno) : CKPT_ERR_NOMEM;
+        ckpt_host_close(own);
+        return failed;
+    }
+    enum ckpt_err err = CKPT_OK;
+    struct dirent *entry;
+    while (err == CKPT_OK && (entry = ckpt_host_readdir(stream)) != NULL) {
+        struct stat st;
+        int child = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0
+                        ? -1
+                        : ckpt_host_openat(fd, entry->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        /* What has gone meanwhile has been seen to by whoever moved it. */
+        if (child >= 0 && ckpt_host_fstat(child, &st) == 0) {
+            err = S_ISDIR(st.st_mode)   ? capture_below(engine, child)
+                  : S_ISREG(st.st_mode) ? ckpt_engine_capture(engine, child)
+                                        : CKPT_OK;
+        }
+        ckpt_host_close(child);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_err_from_errno(errno);
+    }
+    closedir(stream);
+    return err;
+}
+
+enum ckpt_err ckpt_capture_missed(struct ckpt_engine *engine)
+{
+    return capture_below(engine, ckpt_store_livefd(engine->store));
 }

@@ -478,7 +478,8 @@ static enum ckpt_err write_holder(int fd, const char *holder)
     size_t n = strcspn(text, "\n");
     n = n < sizeof text - 1 ? n : sizeof text - 2;
     text[n] = '\n';
-    if (ckpt_host_ftruncate(fd, 0) != 0 || ckpt_host_write_all(fd, text, n + 1, 0) != 0) {
+    /* In this order: on a full host the old text's block is all there is. */
+    if (ckpt_host_write_all(fd, text, n + 1, 0) != 0 || ckpt_host_ftruncate(fd, (off_t)n + 1) != 0) {
         return ckpt_err_from_errno(errno);
     }
     return CKPT_OK;
@@ -509,6 +510,9 @@ static enum ckpt_err take_lock(struct ckpt_store *store, const char *holder)
         return host_failure(&store->report, store->path, "the lock can't be taken");
     }
     enum ckpt_err err = write_holder(store->lockfd, holder);
+    if (err == CKPT_ERR_NOSPC) {
+        err = CKPT_OK; /* the lock counts; its text only says who has it */
+    }
     if (err != CKPT_OK) {
         ckpt_reportf(&store->report, CKPT_ERROR, "%s/lock: can't be written: %s", store->path,
                      ckpt_err_text(err));

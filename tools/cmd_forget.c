@@ -11,6 +11,7 @@ struct forget {
     struct session session;
     unsigned long keep; /* 0: the versions are named */
     bool dry_run;
+    bool pending; /* not versions, but what is to become one */
     uint64_t forgotten;
 };
 
@@ -115,6 +116,36 @@ static int forget_all(struct forget *f, int argc, char **argv)
     return TOOL_OK;
 }
 
+/* Not recorded yet: nothing of it is in the counters. */
+static int forget_pending(struct forget *f, int argc, char **argv)
+{
+    char size[OUTPUT_SIZE];
+    uint64_t all_files = 0;
+    uint64_t all_bytes = 0;
+    for (int i = 0; i < argc; i++) {
+        struct target target;
+        uint64_t files = 0;
+        uint64_t bytes = 0;
+        int code = locate_target(f->tool, argv[i], &target);
+        if (code != TOOL_OK) {
+            return code;
+        }
+        enum ckpt_err err = session_forget_pending(&f->session, target.path, &files, &bytes);
+        if (err != CKPT_OK) {
+            return tool_exit_code(err);
+        }
+        all_files += files;
+        all_bytes += bytes;
+    }
+    (void)json_object_set_new(f->tool->result, "files", output_number(all_files));
+    (void)json_object_set_new(f->tool->result, "host_freed", output_number(all_bytes));
+    if (!f->tool->json) {
+        printf("gave up %llu %s that waited: %s on the host\n", (unsigned long long)all_files,
+               output_plural(all_files, "file", "files"), output_size(size, all_bytes));
+    }
+    return TOOL_OK;
+}
+
 int cmd_forget(struct tool *tool, int argc, char **argv)
 {
     struct forget f = {.tool = tool};
@@ -122,10 +153,14 @@ int cmd_forget(struct tool *tool, int argc, char **argv)
     const struct option_spec own[] = {
         {.name = "keep", .value = &keep},
         {.name = "dry-run", .letter = 'n', .flag = &f.dry_run},
+        {.name = "pending", .flag = &f.pending},
         {0}};
     int code = options_parse(tool, own, false, &argc, argv);
     if (code == TOOL_OK && argc == 0) {
         code = tool_usage(tool, "forget takes one or more PATHs");
+    }
+    if (code == TOOL_OK && f.pending && (keep != NULL || f.dry_run)) {
+        code = tool_usage(tool, "--pending takes neither --keep nor --dry-run");
     }
     if (code == TOOL_OK && keep != NULL) {
         code = options_number(tool, "keep", keep, 1, UINT32_MAX, &f.keep);
@@ -137,7 +172,7 @@ int cmd_forget(struct tool *tool, int argc, char **argv)
         code = session_open(tool, &f.session);
     }
     if (code == TOOL_OK) {
-        code = forget_all(&f, argc, argv);
+        code = f.pending ? forget_pending(&f, argc, argv) : forget_all(&f, argc, argv);
     }
     session_close(&f.session);
     return code;

@@ -69,6 +69,21 @@ static int add_counters(struct tool *tool)
     return TOOL_OK;
 }
 
+static void print_waiting(const json_t *r)
+{
+    size_t i;
+    const json_t *item;
+    char size[OUTPUT_SIZE];
+    line("", "the queue waits for space: the host filesystem is full");
+    json_array_foreach (json_object_get(r, "waiting"), i, item) {
+        printf("%-13s   %10s  %s  ", "", output_size(size, number(item, "bytes")),
+               json_is_true(json_object_get(item, "live")) ? "       " : "deleted");
+        output_name(json_string_value(json_object_get(item, "path")));
+        putchar('\n');
+    }
+    line("", "delete other files, or forget versions; ckpt forget --pending PATH gives up a file of these");
+}
+
 static void print_daemon(const json_t *r)
 {
     char size[OUTPUT_SIZE];
@@ -82,7 +97,7 @@ static void print_daemon(const json_t *r)
            output_plural(number(r, "queued_files"), "file", "files"),
            output_size(size, number(r, "queued_bytes")));
     if (json_is_true(json_object_get(r, "waiting_for_space"))) {
-        line("", "the queue waits for space: the host filesystem is full");
+        print_waiting(r);
     }
     if (json_is_true(json_object_get(r, "stopped"))) {
         line("", "STOPPED: a sync failed, nothing is recorded any more; see the log, then mount again");

@@ -59,13 +59,15 @@ static const struct command commands[] = {
      "Example:\n"
      "  ckpt restore /mnt/ckpt/run7/last.pt@v3 /tmp/last-v3.pt\n",
      cmd_restore},
-    {"forget", "PATH@vN... | --keep N PATH...", "forget versions and give their space back",
+    {"forget", "PATH@vN... | --keep N PATH... | --pending PATH...", "forget versions and give their space back",
      "Forgets the named versions, or with --keep all but the newest N of each file, and prints what\n"
      "that freed. Parts that other versions share stay. The live file isn't touched; a version that\n"
      "a cold file consists of is refused. There is no way back.\n"
      "\n"
      "Options:\n"
      "  --keep N       keep the newest N versions, forget the others\n"
+     "  --pending      give up what waits to become a version of PATH (on a full disk, a deleted\n"
+     "                 file that waits keeps its space)\n"
      "  -n, --dry-run  show what would be forgotten, forget nothing\n"
      "\n"
      "Example:\n"

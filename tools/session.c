@@ -172,6 +172,29 @@ enum ckpt_err session_forget(struct session *session, const char *path, const ui
     return err;
 }
 
+enum ckpt_err session_forget_pending(struct session *session, const char *path, uint64_t *files,
+                                     uint64_t *bytes)
+{
+    json_t *answer = NULL;
+    enum ckpt_err err;
+    if (session->daemon) {
+        err = check_path(session, path);
+        if (err == CKPT_OK) {
+            err = ask(session, json_pack("{s:s, s:s}", "op", "forget_pending", "path", path), &answer);
+        }
+        *files = (uint64_t)json_integer_value(json_object_get(answer, "files"));
+        *bytes = (uint64_t)json_integer_value(json_object_get(answer, "bytes"));
+        json_decref(answer);
+        return err;
+    }
+    err = ckpt_engine_forget_pending(session->engine, path, files, bytes);
+    if (err != CKPT_OK) {
+        (void)tool_store_fail(session->tool, err, "cannot give up what waits under the name %s: %s",
+                              path, ckpt_err_text(err));
+    }
+    return err;
+}
+
 static enum ckpt_err demote_once(struct session *session, const char *path)
 {
     if (session->daemon) {

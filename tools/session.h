@@ -36,6 +36,8 @@ bool session_daemon_runs(const char *store_dir, char *who, size_t size);
 CKPT_MUST_USE enum ckpt_err session_flush(struct session *session, unsigned *still_open);
 CKPT_MUST_USE enum ckpt_err session_forget(struct session *session, const char *path,
                                            const uint32_t *numbers, size_t n);
+CKPT_MUST_USE enum ckpt_err session_forget_pending(struct session *session, const char *path,
+                                                   uint64_t *files, uint64_t *bytes);
 CKPT_MUST_USE enum ckpt_err session_demote(struct session *session, const char *path);
 
 #endif

@@ -7,6 +7,7 @@
  *   {"op":"status"}
  *   {"op":"flush"}                                    waits until everything closed so far is a version
  *   {"op":"forget","path":PATH,"versions":[1,2]}      waits until the space has been given back
+ *   {"op":"forget_pending","path":PATH}               gives up what waits in pending/ under that name
  *   {"op":"demote","path":PATH}
  *   {"op":"views","path":PATH,"show":true}            makes removed views of a run visible again
  *
@@ -14,9 +15,11 @@
  * complete sentence for the user.
  *
  * flush adds "still_open": files left out because they are open for writing.
+ * forget_pending adds "files" and "bytes", the host bytes that came free.
  * status adds: "pid", "mountpoint", "views" ("visible", "hidden"), "passthrough" (bool),
  *   "passthrough_text", "started" (seconds since the epoch), "queued_files", "queued_bytes", "hot_bytes",
- *   "hot_limit", "waiting_for_space" (bool), "stopped" (bool), "log" (path or null).
+ *   "hot_limit", "waiting_for_space" (bool), "stopped" (bool), "log" (path or null), "waiting": while waiting for
+ *   space, up to 20 of the queued files as {"path", "bytes", "live" (bool): it has a name outside of pending/}.
  */
 #ifndef CKPT_CTL_H
 #define CKPT_CTL_H

@@ -5,6 +5,7 @@
  *     STORE/live/       the namespace, an ordinary directory tree
  *     STORE/pending/    hard links to closed files that are not in the database yet
  *     STORE/tmp/        files on their way to a name; emptied at every start
+ *     STORE/ballast     space to be given up when the host is full
  *     STORE/db/         one LMDB environment
  *     STORE/lock        flock held by whoever may change the store; its text names the holder
  *     STORE/ctl.sock    control socket of the daemon, while mounted
