@@ -4,8 +4,8 @@ A promise is made by the return of a call:
 
     close of a written file, truncate    the bytes are a version of one of the names that the file has then,
                                          if the name is one to capture; and they are in live/ as long as it stays
-    rename to a name that is captured    the same, or of a name that it had with these bytes before: a file that
-                                         waits in pending/ is there under the name it was closed by
+    rename to a name that is captured    the same, or of a name that it got with these bytes before: a file that
+                                         waits in pending/ is there under the first of them
     unlink, link, mkdir, ...             the names are so
 
 The call that was on its way when the daemon died may have happened or not: what is found must be one of the two. A
@@ -131,6 +131,10 @@ class Model:
             file = state.files[pending["new"]]
             if is_captured(pending["new"], file.size):
                 self.promise([pending["new"]], file, where)
+        elif pending["what"] == "link":
+            file = state.files[pending["new"]]
+            if is_captured(pending["new"], file.size):
+                file.keys.add(state.key(pending["new"]))
 
     def _possible(self, pending, opened):
         before = self.state
