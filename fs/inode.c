@@ -341,7 +341,12 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
 int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
 {
     struct stat found;
-    if (ckpt_host_fstat(inode->fd, &found) != 0) {
+    if (fs->engine != NULL) {
+        enum ckpt_err err = ckpt_engine_stat(fs->engine, inode->fd, &found);
+        if (err != CKPT_OK) {
+            return ckpt_err_errno(err);
+        }
+    } else if (ckpt_host_fstat(inode->fd, &found) != 0) {
         return errno;
     }
     pthread_mutex_lock(&inode->lock);
@@ -352,12 +357,6 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st)
         found.st_ctim = inode->ctime_shown;
     }
     pthread_mutex_unlock(&inode->lock);
-    if (inode->type == S_IFREG) {
-        if (fs->engine != NULL) {
-            unsigned pending = ckpt_engine_pending_links(fs->engine, found.st_dev, found.st_ino);
-            found.st_nlink -= pending < found.st_nlink ? pending : found.st_nlink;
-        }
-    }
     *st = found;
     return 0;
 }

@@ -216,21 +216,18 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     char path[PATH_MAX];
     char parent[PATH_MAX];
     const char *name = NULL;
-    if (ckpt_host_fstat(fd, &st) != 0) {
-        return ckpt_err_from_errno(errno);
-    }
-    if (!S_ISREG(st.st_mode) || st.st_nlink == 0) {
-        return CKPT_OK;
+    enum ckpt_err err = ckpt_engine_stat(engine, fd, &st);
+    if (err != CKPT_OK || !S_ISREG(st.st_mode)) {
+        return err;
     }
     /* This may be the last close of what was left out as open; when it has lost its name nothing else says so. */
     pthread_mutex_lock(&engine->lock);
     ckpt_pending_retry(engine, st.st_dev, st.st_ino);
     pthread_mutex_unlock(&engine->lock);
-    enum ckpt_err err = ckpt_live_path(engine->store, fd, path);
+    err = st.st_nlink == 0 ? CKPT_ERR_NOT_FOUND : ckpt_live_path(engine->store, fd, path);
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
-    nlink_t pending = ckpt_engine_pending_links(engine, st.st_dev, st.st_ino);
     ckpt_split_path(path, parent, &name);
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent,
                                      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
@@ -239,7 +236,7 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     }
     err = ckpt_engine_capture_name(engine, fd, parent_fd, name);
     ckpt_host_close(parent_fd);
-    if (err == CKPT_OK && st.st_nlink - pending > 1) {
+    if (err == CKPT_OK && st.st_nlink > 1) {
         err = capture_other_names(engine, fd, &st);
     }
     return err;
@@ -254,13 +251,36 @@ bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino)
     return pending;
 }
 
-unsigned ckpt_engine_pending_links(struct ckpt_engine *engine, dev_t dev, ino_t ino)
+/* How many links pending/ has to the inode; -1: that changes just now. */
+static int pending_links(struct ckpt_engine *engine, const struct stat *st)
 {
     pthread_mutex_lock(&engine->lock);
-    const struct ckpt_held *held = ckpt_pending_find(engine, dev, ino);
-    unsigned links = held == NULL ? 0 : held->links;
+    const struct ckpt_held *held = ckpt_pending_find(engine, st->st_dev, st->st_ino);
+    int links = held == NULL ? 0 : held->changing > 0 ? -1 : (int)held->links;
     pthread_mutex_unlock(&engine->lock);
     return links;
+}
+
+enum ckpt_err ckpt_engine_stat(struct ckpt_engine *engine, int fd, struct stat *st)
+{
+    const struct timespec moment = {.tv_nsec = 200 * 1000};
+    struct stat found;
+    if (ckpt_host_fstat(fd, &found) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    while (S_ISREG(found.st_mode)) {
+        int before = pending_links(engine, &found);
+        if (ckpt_host_fstat(fd, &found) != 0) {
+            return ckpt_err_from_errno(errno);
+        }
+        if (before >= 0 && before == pending_links(engine, &found)) {
+            found.st_nlink -= (nlink_t)before;
+            break;
+        }
+        (void)nanosleep(&moment, NULL);
+    }
+    *st = found;
+    return CKPT_OK;
 }
 
 /* ---- changing a pending file ---- */

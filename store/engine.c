@@ -681,18 +681,17 @@ enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most
     for (size_t i = 0; i < n; i++) {
         char path[PATH_MAX];
         struct stat st;
-        if (ckpt_catalog_path(engine->store, list[i].dir, path, sizeof path) != CKPT_OK ||
-            strlen(path) + 1 + strlen(list[i].name) >= sizeof path ||
-            ckpt_host_fstatat(ckpt_store_pendingfd(engine->store), list[i].entry, &st,
-                              AT_SYMLINK_NOFOLLOW) != 0) {
-            continue; /* done meanwhile */
+        int fd = ckpt_host_openat(ckpt_store_pendingfd(engine->store), list[i].entry,
+                                  O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        if (fd >= 0 && /* else it is done meanwhile */
+            ckpt_catalog_path(engine->store, list[i].dir, path, sizeof path) == CKPT_OK &&
+            strlen(path) + 1 + strlen(list[i].name) < sizeof path &&
+            ckpt_engine_stat(engine, fd, &st) == CKPT_OK) {
+            strcat(path, path[0] == '\0' ? "" : "/");
+            strcat(path, list[i].name);
+            fn(arg, path, list[i].bytes, st.st_nlink > 0);
         }
-        if (path[0] != '\0') {
-            strcat(path, "/");
-        }
-        strcat(path, list[i].name);
-        fn(arg, path, list[i].bytes,
-           st.st_nlink > ckpt_engine_pending_links(engine, st.st_dev, st.st_ino));
+        ckpt_host_close(fd);
     }
     free(list);
     return CKPT_OK;

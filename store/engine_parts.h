@@ -28,6 +28,7 @@ struct ckpt_held {
         ino_t ino;
     } key; /* padding is zeroed */
     unsigned links;        /* in pending/, for st_nlink */
+    unsigned changing;     /* links that are just being made or removed */
     struct ckpt_job *jobs; /* in the queue, newest first */
     UT_hash_handle hh;
 };

@@ -539,7 +539,7 @@ static enum ckpt_err release_chunks(struct ckpt_ingest *in)
     return CKPT_OK;
 }
 
-static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *job,
+static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *job, int fd,
                                  const struct stat *st, const struct ckpt_id *recipe,
                                  uint64_t stored)
 {
@@ -547,7 +547,11 @@ static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *
        other names of a file with hard links. */
     struct ckpt_stamp unknown = {.ino = st->st_ino};
     bool added = false;
-    bool is_live = st->st_nlink > ckpt_engine_pending_links(in->engine, st->st_dev, st->st_ino);
+    struct stat now;
+    enum ckpt_err err = ckpt_engine_stat(in->engine, fd, &now);
+    if (err != CKPT_OK) {
+        return err;
+    }
     struct ckpt_version version = {.dir = job->dir,
                                    .recipe = *recipe,
                                    .size = (uint64_t)st->st_size,
@@ -560,7 +564,7 @@ static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *
                                    .gid = st->st_gid};
     memcpy(version.name, job->name, sizeof version.name);
     return ckpt_catalog_put_version_in(in->store, in->engine->codec, in->txn, &version, &unknown,
-                                       is_live ? (uint64_t)st->st_blocks * 512 : 0, &added);
+                                       now.st_nlink > 0 ? (uint64_t)now.st_blocks * 512 : 0, &added);
 }
 
 /* Still the same inode under the pending name, and untouched: then what was read is what was closed. */
@@ -598,7 +602,7 @@ static enum ckpt_err publish(struct ckpt_ingest *in, struct ckpt_job *job, int f
         err = release_chunks(in);
     }
     if (err == CKPT_OK) {
-        err = put_version(in, job, st, &recipe, stored_bytes(in));
+        err = put_version(in, job, fd, st, &recipe, stored_bytes(in));
     }
     for (size_t i = 0; err == CKPT_OK && i < in->rows_count; i++) {
         err = ckpt_garbage_del(in->txn, in->rows[i]);

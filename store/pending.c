@@ -57,40 +57,41 @@ static struct ckpt_job *new_job(uint64_t dir, const char *name, uint64_t sequenc
     return job;
 }
 
-/* The job is one of the inode's. */
-static enum ckpt_err hold(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
+/* The inode's, made if need be: NULL when there is no memory. */
+static struct ckpt_held *held_of(struct ckpt_engine *engine, const struct stat *st)
 {
     struct ckpt_held *held = ckpt_pending_find(engine, st->st_dev, st->st_ino);
-    if (held == NULL) {
-        held = calloc(1, sizeof *held);
-        if (held == NULL) {
-            return CKPT_ERR_NOMEM;
-        }
-        held->key.dev = st->st_dev;
-        held->key.ino = st->st_ino;
-        HASH_ADD(hh, engine->held, key, sizeof held->key, held);
-        if (held->hh.tbl == NULL) {
-            free(held);
-            return CKPT_ERR_NOMEM;
-        }
+    if (held != NULL || (held = calloc(1, sizeof *held)) == NULL) {
+        return held;
     }
-    held->links++;
-    job->held = held;
-    LL_PREPEND2(held->jobs, job, twin);
-    job->bytes = (uint64_t)st->st_size;
-    return CKPT_OK;
+    held->key.dev = st->st_dev;
+    held->key.ino = st->st_ino;
+    HASH_ADD(hh, engine->held, key, sizeof held->key, held);
+    if (held->hh.tbl == NULL) {
+        free(held);
+        return NULL;
+    }
+    return held;
 }
 
-/* The inode has one link in pending/ less. */
-static void let_go(struct ckpt_engine *engine, struct ckpt_held *held)
+static void free_unused(struct ckpt_engine *engine, struct ckpt_held *held)
 {
-    if (--held->links == 0) {
+    if (held->links == 0 && held->changing == 0) {
         HASH_DEL(engine->held, held);
         free(held);
     }
 }
 
-/* The job isn't one of its inode's any more. The link still counts until it has gone. */
+/* The job, whose link is there, is one of the inode's. */
+static void hold(struct ckpt_held *held, struct ckpt_job *job, const struct stat *st)
+{
+    held->links++;
+    job->held = held;
+    LL_PREPEND2(held->jobs, job, twin);
+    job->bytes = (uint64_t)st->st_size;
+}
+
+/* The job isn't one of its inode's any more. The link still counts until it has gone (let_go). */
 static struct ckpt_held *unhold(struct ckpt_job *job)
 {
     struct ckpt_held *held = job->held;
@@ -101,18 +102,18 @@ static struct ckpt_held *unhold(struct ckpt_job *job)
     return held;
 }
 
+/* The inode, if it is one, has one link in pending/ less. */
+static void let_go(struct ckpt_engine *engine, struct ckpt_held *held)
+{
+    if (held != NULL) {
+        held->links--;
+        free_unused(engine, held);
+    }
+}
+
 static int by_sequence(const struct ckpt_job *a, const struct ckpt_job *b)
 {
     return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
-}
-
-static enum ckpt_err insert(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
-{
-    enum ckpt_err err = hold(engine, job, st);
-    if (err == CKPT_OK) {
-        DL_APPEND(engine->jobs, job);
-    }
-    return err;
 }
 
 static bool has_name(const struct ckpt_job *job, uint64_t dir, const char *name)
@@ -181,12 +182,12 @@ void ckpt_pending_retry(struct ckpt_engine *engine, dev_t dev, ino_t ino)
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
     retry(engine, job);
-    struct ckpt_held *held = unhold(job);
-    if (held != NULL) {
-        let_go(engine, held);
-    }
+    let_go(engine, unhold(job));
     /* Nobody but the queue has this inode: without memory it is merely not found by it. */
-    (void)!hold(engine, job, st);
+    struct ckpt_held *held = held_of(engine, st);
+    if (held != NULL) {
+        hold(held, job, st);
+    }
 }
 
 /* An earlier file of the same directory goes first, or histories would be in disorder, and latest/ not the latest.
@@ -263,50 +264,65 @@ static int unlink_entry(struct ckpt_engine *engine, const struct ckpt_job *job)
                : ckpt_host_unlinkat(pending, directory, AT_REMOVEDIR);
 }
 
+/* Links FD, which is the inode that is held for it, into pending/. */
+static enum ckpt_err add(struct ckpt_engine *engine, int fd, struct ckpt_job *job,
+                         struct ckpt_held *held)
+{
+    struct stat st;
+    enum ckpt_err err =
+        ckpt_host_fstat(fd, &st) != 0 ? ckpt_err_from_errno(errno) : link_entry(engine, fd, job);
+    pthread_mutex_lock(&engine->lock);
+    held->changing--;
+    if (err == CKPT_OK) {
+        hold(held, job, &st);
+        DL_APPEND(engine->jobs, job);
+        rest(engine, job);
+    } else {
+        free_unused(engine, held);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (err == CKPT_OK) {
+        ckpt_touched(engine, &st, fd);
+    }
+    return err;
+}
+
 enum ckpt_err ckpt_pending_add(struct ckpt_engine *engine, int fd, uint64_t dir, const char *name)
 {
     struct stat st;
+    struct ckpt_held *held = NULL;
     if (ckpt_host_fstat(fd, &st) != 0) {
         return ckpt_err_from_errno(errno);
-    }
-    pthread_mutex_lock(&engine->lock);
-    struct ckpt_job *present = same_capture(engine, &st, dir, name);
-    if (present != NULL) {
-        rest(engine, present);
-    }
-    pthread_mutex_unlock(&engine->lock);
-    if (present != NULL) {
-        return CKPT_OK;
     }
     struct ckpt_job *job = new_job(dir, name, atomic_fetch_add(&engine->next_sequence, 1));
     if (job == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    enum ckpt_err err =
-        ckpt_host_fstat(fd, &st) != 0 ? ckpt_err_from_errno(errno) : link_entry(engine, fd, job);
-    if (err != CKPT_OK) {
-        free(job);
-        /* The last name has gone meanwhile: nothing is left to capture. */
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-    }
-    ckpt_touched(engine, &st, fd);
     pthread_mutex_lock(&engine->lock);
-    err = insert(engine, job, &st);
-    if (err == CKPT_OK) {
-        rest(engine, job);
+    struct ckpt_job *present = same_capture(engine, &st, dir, name);
+    if (present != NULL) {
+        rest(engine, present);
+    } else if ((held = held_of(engine, &st)) != NULL) {
+        held->changing++;
     }
     pthread_mutex_unlock(&engine->lock);
-    if (err != CKPT_OK) {
-        (void)unlink_entry(engine, job);
+    enum ckpt_err err = present != NULL ? CKPT_OK
+                        : held == NULL  ? CKPT_ERR_NOMEM
+                                        : add(engine, fd, job, held);
+    if (err != CKPT_OK || present != NULL) {
         free(job);
     }
-    return err;
+    /* The last name has gone meanwhile: nothing is left to capture. */
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
 void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
 {
     pthread_mutex_lock(&engine->lock);
     struct ckpt_held *held = unhold(job);
+    if (held != NULL) {
+        held->changing++;
+    }
     DL_DELETE(engine->jobs, job);
     engine->finishing++;
     pthread_mutex_unlock(&engine->lock);
@@ -323,8 +339,9 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
     }
     pthread_mutex_lock(&engine->lock);
     if (held != NULL) {
-        let_go(engine, held);
+        held->changing--;
     }
+    let_go(engine, held);
     engine->finishing--;
     pthread_cond_broadcast(&engine->quiet);
     pthread_mutex_unlock(&engine->lock);
@@ -341,10 +358,7 @@ static enum ckpt_err drop(struct ckpt_engine *engine, struct ckpt_job *job, uint
         return ckpt_err_from_errno(errno);
     }
     *bytes += st.st_nlink == 1 ? (uint64_t)st.st_blocks * 512 : 0;
-    struct ckpt_held *held = unhold(job);
-    if (held != NULL) {
-        let_go(engine, held);
-    }
+    let_go(engine, unhold(job));
     DL_DELETE(engine->jobs, job);
     free(job);
     return CKPT_OK;
@@ -403,12 +417,14 @@ static enum ckpt_err load_file(struct ckpt_engine *engine, DIR *stream, const ch
     if (ckpt_host_fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
         return ckpt_err_from_errno(errno);
     }
-    struct ckpt_job *job = new_job(dir, entry->d_name, sequence);
-    enum ckpt_err err = job == NULL ? CKPT_ERR_NOMEM : insert(engine, job, &st);
-    if (err != CKPT_OK) {
-        free(job);
+    struct ckpt_held *held = held_of(engine, &st);
+    struct ckpt_job *job = held == NULL ? NULL : new_job(dir, entry->d_name, sequence);
+    if (job == NULL) {
+        return CKPT_ERR_NOMEM;
     }
-    return err;
+    hold(held, job, &st);
+    DL_APPEND(engine->jobs, job);
+    return CKPT_OK;
 }
 
 static enum ckpt_err load_entry(struct ckpt_engine *engine, const char *directory)

@@ -82,8 +82,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine,
 /* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 
-/* How many of the inode's links are in pending/: users don't see those. */
-unsigned ckpt_engine_pending_links(struct ckpt_engine *engine, dev_t dev, ino_t ino);
+/* fstat, with the links that users see: those from pending/ don't count. A count that is too high, once the kernel knows
+   it, would keep the inode in its cache after the last unlink, and with it the file's space. */
+CKPT_MUST_USE enum ckpt_err ckpt_engine_stat(struct ckpt_engine *engine, int fd, struct stat *st);
 
 /* Gives pending/ a copy (a reflink where the host has them) of FD's bytes, so that the file may be changed in
    place. OK when it wasn't pending. */
