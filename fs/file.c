@@ -31,11 +31,27 @@ static bool wants_write(int flags)
     return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
 }
 
+/* Which of its names was used isn't told: one that isn't captured must not hide one that is. */
+static enum ckpt_err capture_names(struct ckptfs *fs, struct inode *inode)
+{
+    size_t others = 0;
+    enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
+    int *fds = inode_other_names(inode, &others);
+    for (size_t i = 0; i < others; i++) {
+        if (err == CKPT_OK && fds[i] >= 0) {
+            err = ckpt_engine_capture(fs->engine, fds[i]);
+        }
+        ckpt_host_close(fds[i]);
+    }
+    free(fds);
+    return err;
+}
+
 /* A close, or what comes to the same: the file may have become a new version. */
 static int capture(struct ckptfs *fs, struct inode *inode)
 {
     inode_find_name(fs, inode);
-    enum ckpt_err err = ckpt_engine_capture(fs->engine, inode->fd);
+    enum ckpt_err err = capture_names(fs, inode);
     atomic_store(&inode->uncaptured, err != CKPT_OK);
     if (err != CKPT_OK) {
         char path[PATH_MAX] = "";

@@ -206,6 +206,18 @@ void inode_find_name(struct ckptfs *fs, struct inode *inode)
     pthread_mutex_unlock(&inode->lock);
 }
 
+int *inode_other_names(struct inode *inode, size_t *count)
+{
+    pthread_mutex_lock(&inode->lock);
+    int *fds = inode->others > 0 ? calloc(inode->others, sizeof *fds) : NULL;
+    *count = fds != NULL ? inode->others : 0;
+    for (size_t i = 0; i < *count; i++) {
+        fds[i] = fcntl(inode->other_fds[i], F_DUPFD_CLOEXEC, 0);
+    }
+    pthread_mutex_unlock(&inode->lock);
+    return fds;
+}
+
 /* Finds or makes the inode of FD, which it owns from here. */
 static int adopt(struct ckptfs *fs, int fd, const struct stat *st, struct inode **out)
 {

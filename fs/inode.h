@@ -90,6 +90,9 @@ void inode_forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups);
 /* Before the engine asks where inode->fd stands: has it stand for a name that is still there, if there is one. */
 void inode_find_name(struct ckptfs *fs, struct inode *inode);
 
+/* Descriptors by its other names, to be closed and freed by the caller; NULL when there are none. */
+int *inode_other_names(struct inode *inode, size_t *count);
+
 /* Claims the inode: waits for whoever has it. */
 void inode_claim_wait(struct inode *inode);
 void inode_unclaim(struct inode *inode);
