@@ -131,7 +131,7 @@ class FullCase(unittest.TestCase):
         wait_for("ckpt status to say that it waits for space", lambda: self.mount.status()["waiting_for_space"])
 
     def wait_until_drained(self):
-        wait_for("pending/ to be empty", lambda: not self.mount.pending(), timeout=120)
+        wait_for("pending/ to be empty", lambda: not self.mount.pending(), timeout=280)
         wait_for("ckpt status to say that all is well", lambda: not self.mount.status()["waiting_for_space"])
         self.mount.flush()
         self.mount.verify()

@@ -161,8 +161,8 @@ class Store:
         flushed = self.mount.ckpt_json("flush")
         if flushed["still_open"] != 0:
             problems.append(f"flush says {flushed['still_open']} files are open, but all writers have ended")
-        wait_for("an empty pending/", lambda: not self.mount.pending())
-        wait_for("an empty tmp/", lambda: not os.listdir(os.path.join(self.mount.store, "tmp")))
+        wait_for("an empty pending/", lambda: not self.mount.pending(), timeout=120)
+        wait_for("an empty tmp/", lambda: not os.listdir(os.path.join(self.mount.store, "tmp")), timeout=120)
         versions = self.list_versions()
         for record in journals["admin"]:
             if record["what"] == "forget":
