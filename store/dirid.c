@@ -164,17 +164,14 @@ enum ckpt_err ckpt_dir_id_ensure(struct ckpt_engine *engine, int fd, uint64_t *i
     return err;
 }
 
-enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd)
+/* Queues the row of the directory FD with the id ID, with engine->capture held: what is queued last is what was seen
+   last. */
+static enum ckpt_err add_moved(struct ckpt_engine *engine, int fd, uint64_t id)
 {
-    uint64_t id = CKPT_DIR_ROOT;
-    enum ckpt_err err = ckpt_live_dir_id(engine->store, fd, &id);
-    if (err != CKPT_OK) {
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-    }
     char path[PATH_MAX];
     char parent_path[PATH_MAX];
     const char *name = NULL;
-    err = ckpt_live_path(engine->store, fd, path);
+    enum ckpt_err err = ckpt_live_path(engine->store, fd, path);
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
@@ -185,12 +182,23 @@ enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd)
         return ckpt_err_from_errno(errno);
     }
     uint64_t parent = CKPT_DIR_ROOT;
-    pthread_mutex_lock(&engine->capture);
     err = ckpt_dir_id_ensure(engine, parent_fd, &parent);
     if (err == CKPT_OK) {
         err = ckpt_dir_row_add(engine, id, parent, name);
     }
-    pthread_mutex_unlock(&engine->capture);
     ckpt_host_close(parent_fd);
+    return err;
+}
+
+enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd)
+{
+    uint64_t id = CKPT_DIR_ROOT;
+    enum ckpt_err err = ckpt_live_dir_id(engine->store, fd, &id);
+    if (err != CKPT_OK) {
+        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    }
+    pthread_mutex_lock(&engine->capture);
+    err = add_moved(engine, fd, id);
+    pthread_mutex_unlock(&engine->capture);
     return err;
 }
