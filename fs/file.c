@@ -75,10 +75,24 @@ static int warm(struct ckptfs *fs, struct inode *inode, bool keep)
     return ckpt_err_errno(err);
 }
 
-/* EMPTIES: all the bytes are going to be thrown away. */
-static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
+/* One name, and nobody has it open: then another host inode may take its place. */
+static int is_alone(struct ckptfs *fs, struct inode *inode, bool *alone)
 {
     struct stat st;
+    int err = inode_stat(fs, inode, &st);
+    if (err == 0) {
+        pthread_mutex_lock(&inode->lock);
+        *alone = inode->handles == 0 && st.st_nlink == 1;
+        pthread_mutex_unlock(&inode->lock);
+    }
+    return err;
+}
+
+/* EMPTIES: all the bytes are going to be thrown away. Then *EMPTIED says whether that has been done by the way. */
+static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties, bool *emptied)
+{
+    bool alone = false;
+    *emptied = false;
     if (ckpt_store_stopped(fs->store)) {
         return EROFS;
     }
@@ -89,23 +103,21 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties)
             return failed;
         }
     }
-    if (atomic_load(&inode->cold)) {
-        return warm(fs, inode, !empties);
-    }
-    if (!ckpt_engine_is_pending(fs->engine, inode->key.dev, inode->key.ino)) {
+    bool cold = atomic_load(&inode->cold);
+    if (!cold && !ckpt_engine_is_pending(fs->engine, inode->key.dev, inode->key.ino)) {
         return 0;
     }
-    int err = inode_stat(fs, inode, &st);
+    int err = empties ? is_alone(fs, inode, &alone) : 0;
     if (err != 0) {
         return err;
     }
-    pthread_mutex_lock(&inode->lock);
-    bool in_use = inode->handles > 0;
-    pthread_mutex_unlock(&inode->lock);
-    if (!empties || in_use || st.st_nlink != 1) {
-        return ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
+    if (alone) {
+        err = ckpt_err_errno(ckpt_engine_swap_empty(fs->engine, inode->fd));
+        *emptied = err == 0;
+        return err;
     }
-    return ckpt_err_errno(ckpt_engine_swap_empty(fs->engine, inode->fd));
+    return cold ? warm(fs, inode, !empties)
+                : ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
 }
 
 /* ---- open ---- */
@@ -176,12 +188,13 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *h
 static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
     bool writable = wants_write(fi->flags);
-    int err = 0;
-    if (writable) {
-        err = make_changeable(fs, inode, (fi->flags & O_TRUNC) != 0);
-    }
+    bool emptied = false;
+    int err = writable ? make_changeable(fs, inode, (fi->flags & O_TRUNC) != 0, &emptied) : 0;
     if (err != 0) {
         return err;
+    }
+    if (emptied) {
+        fi->flags &= ~O_TRUNC;
     }
     struct handle *handle = calloc(1, sizeof *handle);
     if (handle == NULL) {
@@ -291,7 +304,10 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
     int err = parent->view != NULL               ? EROFS
               : ckpt_store_stopped(fs->store)    ? EROFS
                                                  : create_new(req, parent, name, mode);
-    if (err == EEXIST && (fi->flags & O_EXCL) == 0) {
+    if (err == 0) {
+        /* It is empty, and a truncation would have ext4 write out at the close what is written from here on. */
+        fi->flags &= ~O_TRUNC;
+    } else if (err == EEXIST && (fi->flags & O_EXCL) == 0) {
         err = 0; /* somebody else was faster: open theirs */
     }
     if (err == 0) {
@@ -461,8 +477,9 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset, struct f
 
 static int truncate_claimed(struct ckptfs *fs, struct inode *inode, off_t size)
 {
-    int err = make_changeable(fs, inode, size == 0);
-    if (err != 0) {
+    bool emptied = false;
+    int err = make_changeable(fs, inode, size == 0, &emptied);
+    if (err != 0 || emptied) {
         return err;
     }
     int fd = open_host(inode, O_WRONLY);

@@ -485,8 +485,10 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
     if (to < 0) {
         return ckpt_err_from_errno(errno);
     }
+    const struct timespec truncated[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
     enum ckpt_err err = ckpt_live_copy_metadata(fd, to);
-    if (err == CKPT_OK && ckpt_host_fstat(fd, &st) != 0) {
+    if (err == CKPT_OK &&
+        (ckpt_host_futimens(to, truncated) != 0 || ckpt_host_fstat(fd, &st) != 0)) {
         err = ckpt_err_from_errno(errno);
     }
     if (err == CKPT_OK) {

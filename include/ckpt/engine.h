@@ -91,7 +91,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_stat(struct ckpt_engine *engine, int fd,
 CKPT_MUST_USE enum ckpt_err ckpt_engine_preserve(struct ckpt_engine *engine, int fd);
 
 /* Puts a new empty file with the same owner, mode and attributes under FD's name; the old inode lives on in
-   pending/. The caller has claimed it and seen that nobody has it open and that it has one name. */
+   pending/, or was a stub, whose bytes are a version. The caller has claimed it and seen that nobody has it open and that
+   it has one name. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd);
 
 /* Makes the cold file FD hot in place: its bytes are written and synced, then the attribute goes. With
