@@ -70,12 +70,12 @@ static int set_others(struct inode *inode, const struct stat *attr, int to_set)
     return err;
 }
 
-static int set_all(struct ckptfs *fs, struct inode *inode, const struct stat *attr, int to_set,
+static int set_all(fuse_req_t req, struct inode *inode, const struct stat *attr, int to_set,
                    struct fuse_file_info *fi)
 {
     int err = 0;
     if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
-        err = file_truncate(fs, inode, attr->st_size, fi);
+        err = file_truncate(req, inode, attr->st_size, fi);
     }
     if (err == 0 && (to_set & ~FUSE_SET_ATTR_SIZE) != 0) {
         /* A file that is just being exchanged for its stub would take the change with it: claimed, it isn't. */
@@ -92,7 +92,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     struct stat st;
-    int err = inode->view != NULL ? EROFS : set_all(fs, inode, attr, to_set, fi);
+    int err = inode->view != NULL ? EROFS : set_all(req, inode, attr, to_set, fi);
     if (err == 0) {
         err = inode_stat(fs, inode, &st);
     }
@@ -132,25 +132,31 @@ static bool is_own(const char *name)
     return strncmp(name, CKPT_XATTR_PREFIX, strlen(CKPT_XATTR_PREFIX)) == 0;
 }
 
+bool caller_in_group(fuse_req_t req, gid_t gid)
+{
+    enum { MAX_GROUPS = 1024 };
+    gid_t groups[MAX_GROUPS];
+    if (fuse_req_ctx(req)->gid == gid) {
+        return true;
+    }
+    int n = fuse_req_getgroups(req, MAX_GROUPS, groups);
+    for (int i = 0; i < n && i < MAX_GROUPS; i++) {
+        if (groups[i] == gid) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Changing the ACL may widen what set-gid gives, so it goes unless the caller is one of the group.
    The kernel asks for that in a word that libfuse doesn't hand on. */
 static void drop_set_gid(fuse_req_t req, struct inode *inode)
 {
-    enum { MAX_GROUPS = 1024 };
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct stat st;
-    if (ctx->uid == 0 || ckpt_host_fstat(inode->fd, &st) != 0 || (st.st_mode & S_ISGID) == 0 ||
-        st.st_gid == ctx->gid) {
-        return;
+    if (fuse_req_ctx(req)->uid != 0 && ckpt_host_fstat(inode->fd, &st) == 0 &&
+        (st.st_mode & S_ISGID) != 0 && !caller_in_group(req, st.st_gid)) {
+        (void)ckpt_host_fchmod(inode->fd, st.st_mode & 07777 & ~(mode_t)S_ISGID);
     }
-    gid_t groups[MAX_GROUPS];
-    int n = fuse_req_getgroups(req, MAX_GROUPS, groups);
-    for (int i = 0; i < n && i < MAX_GROUPS; i++) {
-        if (groups[i] == st.st_gid) {
-            return;
-        }
-    }
-    (void)ckpt_host_fchmod(inode->fd, st.st_mode & 07777 & ~(mode_t)S_ISGID);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *value, size_t size,

@@ -120,6 +120,35 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties,
                 : ckpt_err_errno(ckpt_engine_preserve(fs->engine, inode->fd));
 }
 
+/*
+ * Writing takes set-id bits away, unless root does it, and the kernel leaves that to us (passthrough.h). Writing isn't always
+ * seen here, so what counts is the open. File capabilities go with the host's write.
+ */
+static int drop_set_id(fuse_req_t req, struct inode *inode)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct stat st;
+    if (fuse_req_ctx(req)->uid == 0) {
+        return 0;
+    }
+    if (ckpt_host_fstat(inode->fd, &st) != 0) {
+        return errno;
+    }
+    mode_t bits = st.st_mode & S_ISUID;
+    /* Without the x it once meant mandatory locking, and is the group's own affair. */
+    if ((st.st_mode & S_IXGRP) != 0 || !caller_in_group(req, st.st_gid)) {
+        bits |= st.st_mode & S_ISGID;
+    }
+    if (bits == 0) {
+        return 0;
+    }
+    if (ckpt_host_fchmod(inode->fd, st.st_mode & 07777 & ~bits) != 0) {
+        return errno;
+    }
+    (void)fuse_lowlevel_notify_inval_inode(fs->session, inode_node(fs, inode), -1, 0);
+    return 0;
+}
+
 /* ---- open ---- */
 
 static int open_host(const struct inode *inode, int flags)
@@ -185,11 +214,15 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *h
 }
 
 /* With the inode claimed. 0 and FI->fh, or an errno. */
-static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+static int open_claimed(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
+    struct ckptfs *fs = ckptfs_of(req);
     bool writable = wants_write(fi->flags);
     bool emptied = false;
     int err = writable ? make_changeable(fs, inode, (fi->flags & O_TRUNC) != 0, &emptied) : 0;
+    if (err == 0 && writable) {
+        err = drop_set_id(req, inode);
+    }
     if (err != 0) {
         return err;
     }
@@ -219,10 +252,10 @@ static int open_claimed(struct ckptfs *fs, struct inode *inode, struct fuse_file
     return 0;
 }
 
-static int open_live(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+static int open_live(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
     inode_claim_wait(inode);
-    int err = open_claimed(fs, inode, fi);
+    int err = open_claimed(req, inode, fi);
     inode_unclaim(inode);
     return err;
 }
@@ -258,7 +291,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? open_view(fs, inode, fi) : open_live(fs, inode, fi);
+    int err = inode->view != NULL ? open_view(fs, inode, fi) : open_live(req, inode, fi);
     if (err != 0) {
         fuse_reply_err(req, err);
         return;
@@ -318,7 +351,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
         return;
     }
     struct inode *inode = inode_of(fs, entry.ino);
-    err = inode->type == S_IFREG ? open_live(fs, inode, fi) : EEXIST;
+    err = inode->type == S_IFREG ? open_live(req, inode, fi) : EEXIST;
     if (err != 0) {
         inode_forget(fs, inode, 1);
         fuse_reply_err(req, err);
@@ -493,8 +526,9 @@ static int truncate_claimed(struct ckptfs *fs, struct inode *inode, off_t size)
     return err;
 }
 
-int file_truncate(struct ckptfs *fs, struct inode *inode, off_t size, struct fuse_file_info *fi)
+int file_truncate(fuse_req_t req, struct inode *inode, off_t size, struct fuse_file_info *fi)
 {
+    struct ckptfs *fs = ckptfs_of(req);
     if (inode->view != NULL) {
         return EROFS;
     }
@@ -503,6 +537,9 @@ int file_truncate(struct ckptfs *fs, struct inode *inode, off_t size, struct fus
     }
     inode_claim_wait(inode);
     int err = truncate_claimed(fs, inode, size);
+    if (err == 0) {
+        err = drop_set_id(req, inode);
+    }
     inode_unclaim(inode);
     /* Without a handle there will be no close. */
     return err != 0 ? err : capture(fs, inode);

@@ -24,7 +24,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset, struct f
                         fuse_ino_t out, off_t out_offset, struct fuse_file_info *out_fi, size_t n,
                         int flags);
 /* The size part of setattr: FI may be NULL. 0 or an errno. */
-int file_truncate(struct ckptfs *fs, struct inode *inode, off_t size, struct fuse_file_info *fi);
+int file_truncate(fuse_req_t req, struct inode *inode, off_t size, struct fuse_file_info *fi);
 
 /* tree.c: names */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -58,6 +58,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t size);
 void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name);
 void op_statfs(fuse_req_t req, fuse_ino_t node);
+/* Whether GID is one of the caller's groups. */
+bool caller_in_group(fuse_req_t req, gid_t gid);
 
 /* dir.c: reading directories */
 void op_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);

@@ -14,6 +14,7 @@
 enum {
     KERNEL_INIT = 26,              /* opcode */
     KERNEL_INIT_EXT = 1 << 30,     /* in flags: flags2 counts */
+    KERNEL_KILLPRIV_V2 = 1 << 28,  /* in flags */
     KERNEL_PASSTHROUGH2 = 1 << 5,  /* bit 37, in flags2 */
     KERNEL_FOPEN_PASSTHROUGH = 1 << 7,
 };
@@ -54,10 +55,11 @@ struct passthrough {
     bool wanted;
     atomic_bool decided; /* INIT has been answered */
     atomic_bool offered;
+    atomic_bool killpriv; /* offered as well */
     atomic_int refused; /* errno of the first registration that failed, or 0 */
 };
 
-/* Sees INIT coming: does the kernel offer it? */
+/* Sees INIT coming: what does the kernel offer? */
 static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
 {
     ssize_t n = read(fd, buf, size);
@@ -69,9 +71,22 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *userdata)
         if ((size_t)n >= (IN_HEADER_WORDS + INIT_IN_FLAGS2 + 1) * sizeof *words &&
             words[IN_OPCODE] == KERNEL_INIT && (init[INIT_IN_FLAGS] & KERNEL_INIT_EXT) != 0) {
             atomic_store(&p->offered, (init[INIT_IN_FLAGS2] & KERNEL_PASSTHROUGH2) != 0);
+            atomic_store(&p->killpriv, (init[INIT_IN_FLAGS] & KERNEL_KILLPRIV_V2) != 0);
         }
     }
     return n;
+}
+
+static void accept_offers(const struct passthrough *p, uint32_t *out)
+{
+    if (p->wanted && atomic_load(&p->offered)) {
+        out[INIT_OUT_FLAGS] |= KERNEL_INIT_EXT;
+        out[INIT_OUT_FLAGS2] |= KERNEL_PASSTHROUGH2;
+        out[INIT_OUT_STACK_DEPTH] = 1;
+    }
+    if (atomic_load(&p->killpriv)) {
+        out[INIT_OUT_FLAGS] |= KERNEL_KILLPRIV_V2;
+    }
 }
 
 /* The first reply of a session is INIT's; says yes in it. */
@@ -79,13 +94,9 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
     struct ckptfs *fs = userdata;
     struct passthrough *p = fs->passthrough;
-    if (!atomic_exchange_explicit(&p->decided, true, memory_order_relaxed) && p->wanted &&
-        atomic_load(&p->offered) && count >= 2 &&
+    if (!atomic_exchange_explicit(&p->decided, true, memory_order_relaxed) && count >= 2 &&
         iov[1].iov_len >= INIT_OUT_WORDS * sizeof(uint32_t)) {
-        uint32_t *out = iov[1].iov_base;
-        out[INIT_OUT_FLAGS] |= KERNEL_INIT_EXT;
-        out[INIT_OUT_FLAGS2] |= KERNEL_PASSTHROUGH2;
-        out[INIT_OUT_STACK_DEPTH] = 1;
+        accept_offers(p, iov[1].iov_base);
     }
     return writev(fd, iov, count);
 }

@@ -6,6 +6,10 @@
  *
  * The kernel keeps one backing object per FUSE inode and refuses another while handles are open, and
  * refuses passthrough while handles that use the page cache are. So an inode's handles are all of one kind.
+ *
+ * In the same reply stands FUSE_HANDLE_KILLPRIV_V2, which libfuse 3.14 doesn't know either: taking set-id bits away when a file
+ * is written becomes our affair (file.c). Without it the kernel asks for the attribute security.capability before every
+ * single write, passed through or not.
  */
 #ifndef CKPTFS_PASSTHROUGH_H
 #define CKPTFS_PASSTHROUGH_H

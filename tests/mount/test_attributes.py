@@ -308,6 +308,37 @@ class OtherUsers(PosixCase):
         self.assertEqual(mode(self.path("d")) & stat.S_ISGID, stat.S_ISGID)
         self.assertEqual(mode(self.path("a.pt")) & stat.S_ISGID, 0)
 
+    def test_writing_takes_set_id_bits_away_unless_root_does_it(self):
+        def append(path):
+            with open(path, "ab") as file:
+                file.write(b"more")
+
+        def shrink(path):
+            os.truncate(path, 1)
+
+        for change in (append, shrink):
+            for before, after in ((0o4777, 0o777), (0o2777, 0o777), (0o6777, 0o777), (0o2767, 0o767)):
+                with self.subTest(change=change.__name__, before=oct(before)):
+                    path = self.file("a.pt", b"bytes")
+                    os.chmod(path, before)
+                    as_nobody(change, path)
+                    self.assertEqual(oct(mode(path)), oct(after))
+                    os.chmod(path, before)
+                    change(path)
+                    self.assertEqual(oct(mode(path)), oct(before))
+            os.chmod(path, 0o2767)
+            as_nobody(change, path, groups=[os.stat(path).st_gid])
+            self.assertEqual(oct(mode(path)), oct(0o2767))
+
+    def test_writing_takes_file_capabilities_away(self):
+        capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)  # CAP_NET_BIND_SERVICE
+        path = self.file("a.pt", b"bytes")
+        os.setxattr(path, "security.capability", capability)
+        self.assertIn("security.capability", os.listxattr(path))
+        with open(path, "ab") as file:
+            file.write(b"more")
+        self.assertNotIn("security.capability", os.listxattr(path))
+
     def test_supplementary_groups_count(self):
         path = self.file("a.pt", b"shared")
         os.chown(path, -1, 4321)
