@@ -212,7 +212,7 @@ static enum ckpt_err capture_other_names(struct ckpt_engine *engine, int fd, con
 
 enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
 {
-    struct stat st;
+    struct stat st = {0};
     char path[PATH_MAX];
     char parent[PATH_MAX];
     const char *name = NULL;
@@ -263,7 +263,7 @@ static int pending_links(struct ckpt_engine *engine, const struct stat *st)
 
 enum ckpt_err ckpt_engine_stat(struct ckpt_engine *engine, int fd, struct stat *st)
 {
-    const struct timespec moment = {.tv_nsec = 200 * 1000};
+    const struct timespec moment = {.tv_nsec = 200000};
     struct stat found;
     if (ckpt_host_fstat(fd, &found) != 0) {
         return ckpt_err_from_errno(errno);
@@ -452,7 +452,7 @@ enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path, const 
                             const char *temporary, int fd, const struct ckpt_stub *stub)
 {
     struct stat st;
-    struct stat directory;
+    struct stat directory = {0};
     enum ckpt_err err = CKPT_OK;
     int directory_fd = open_directory(engine, path, &directory);
     int path_fd = ckpt_host_reopen(fd, O_PATH);
@@ -480,7 +480,7 @@ enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, int fd)
 {
     char name[CKPT_TEMPORARY];
     char path[PATH_MAX];
-    struct stat st;
+    struct stat st = {0};
     int to = ckpt_temporary(engine, name);
     if (to < 0) {
         return ckpt_err_from_errno(errno);

@@ -329,7 +329,11 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job)
 
     /* Tried twice, because an entry that stays is more than untidy: the next start takes it once more, and should the
        file have become another one by then, the old bytes come out as the newest version. */
-    if (unlink_entry(engine, job) != 0 && unlink_entry(engine, job) != 0) {
+    int failed = unlink_entry(engine, job);
+    if (failed != 0) {
+        failed = unlink_entry(engine, job);
+    }
+    if (failed != 0) {
         char path[CKPT_PENDING_PATH];
         ckpt_pending_path(job, path);
         ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
@@ -490,14 +494,15 @@ void ckpt_pending_free_all(struct ckpt_engine *engine)
 {
     struct ckpt_job *job = NULL;
     struct ckpt_job *next = NULL;
-    struct ckpt_held *held = NULL;
-    struct ckpt_held *next_held = NULL;
+    struct ckpt_held *held = engine->held;
     DL_FOREACH_SAFE (engine->jobs, job, next) {
         free(job);
     }
     engine->jobs = NULL;
-    HASH_ITER (hh, engine->held, held, next_held) {
-        HASH_DEL(engine->held, held);
+    HASH_CLEAR(hh, engine->held);
+    while (held != NULL) {
+        struct ckpt_held *next_held = held->hh.next;
         free(held);
+        held = next_held;
     }
 }

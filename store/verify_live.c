@@ -31,14 +31,18 @@ static bool has_bytes(void *arg, const struct ckpt_version *version)
     return !search->found;
 }
 
-static bool is_backed(struct ckpt_verify *v, int dirfd, const char *name,
-                      const struct ckpt_stub *stub)
+/* *BACKED: a version of NAME has the stub's bytes. An error says nothing about that. */
+static enum ckpt_err is_backed(struct ckpt_verify *v, int dirfd, const char *name,
+                               const struct ckpt_stub *stub, bool *backed)
 {
     uint64_t dir = CKPT_DIR_ROOT;
     struct search search = {.stub = stub};
-    return ckpt_live_dir_id(v->store, dirfd, &dir) == CKPT_OK &&
-           ckpt_catalog_each_version(v->store, dir, name, has_bytes, &search) == CKPT_OK &&
-           search.found;
+    enum ckpt_err err = ckpt_live_dir_id(v->store, dirfd, &dir);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_each_version(v->store, dir, name, has_bytes, &search);
+    }
+    *backed = search.found;
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
 /* Where NAME in DIRFD stands below live/, for a report. */
@@ -85,12 +89,18 @@ static __attribute__((noinline)) void check_file(struct ckpt_verify *v, int dirf
     }
     bool wrong = true;
     for (int look = 0; wrong && look < LOOKS; look++) {
+        bool backed = true;
         err = ckpt_live_stub(fd, &stub, &cold);
         if (look == 0 && err == CKPT_OK && cold) {
             v->result.stubs++;
         }
-        wrong = (err != CKPT_OK || (cold && !is_backed(v, dirfd, name, &stub))) &&
-                still_named(dirfd, name, fd);
+        if (err == CKPT_OK && cold) {
+            err = is_backed(v, dirfd, name, &stub, &backed);
+        }
+        if (err != CKPT_OK && err != CKPT_ERR_CORRUPT) {
+            break; /* not a matter of the moment */
+        }
+        wrong = (err != CKPT_OK || !backed) && still_named(dirfd, name, fd);
     }
     if (wrong && err == CKPT_ERR_CORRUPT) {
         ckpt_verify_problem(v, "live/%s carries a damaged mark of a cold file",

@@ -4,8 +4,7 @@ A promise is made by the return of a call:
 
     close of a written file, truncate    the bytes are a version of one of the names that the file has then,
                                          if the name is one to capture; and they are in live/ as long as it stays
-    rename to a name that is captured    the same, or of a name that it got with these bytes before: a file that
-                                         waits in pending/ is there under the first of them
+    rename to a name that is captured    the bytes are a version of that name
     unlink, link, mkdir, ...             the names are so
 
 The call that was on its way when the daemon died may have happened or not: what is found must be one of the two. A
@@ -130,7 +129,9 @@ class Model:
         elif pending["what"] == "rename":
             file = state.files[pending["new"]]
             if is_captured(pending["new"], file.size):
-                self.promise([pending["new"]], file, where)
+                key = state.key(pending["new"])
+                file.keys.add(key)
+                self.promises.append(({key}, file.sha, where))
         elif pending["what"] == "link":
             file = state.files[pending["new"]]
             if is_captured(pending["new"], file.size):

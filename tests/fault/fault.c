@@ -235,8 +235,7 @@ static enum ckpt_err capture(struct world *w, const char *name, int content)
     struct file_state *file = file_of(w, name);
     know_changed(file, content, err == CKPT_OK);
     if (file->twin != NULL) {
-        /* pending/ has the bytes under one name; that they are the other's as well is known until the next start. */
-        know_changed(file_of(w, file->twin), content, false);
+        know_changed(file_of(w, file->twin), content, err == CKPT_OK);
     }
     return err;
 }
