@@ -16,14 +16,20 @@
 #include <string.h>
 #include <unistd.h>
 
+/* It fits into the number that the kernel keeps for it, so there is nothing to free when a RELEASE never comes. */
 struct handle {
     int fd; /* -1 for a view */
     bool writable;
 };
 
-static struct handle *handle_of(const struct fuse_file_info *fi)
+static struct handle handle_of(const struct fuse_file_info *fi)
 {
-    return (struct handle *)(uintptr_t)fi->fh;
+    return (struct handle){.fd = (int)(uint32_t)fi->fh, .writable = fi->fh >> 32 != 0};
+}
+
+static uint64_t handle_number(struct handle handle)
+{
+    return (uint32_t)handle.fd | (uint64_t)handle.writable << 32;
 }
 
 static bool wants_write(int flags)
@@ -176,28 +182,28 @@ static int open_reader(struct ckptfs *fs, struct inode *inode)
 }
 
 /* Registers one more handle and decides its kind: that of the handles there are, else the best there is. */
-static void count_handle(struct ckptfs *fs, struct inode *inode, const struct handle *handle)
+static void count_handle(struct ckptfs *fs, struct inode *inode, struct handle handle)
 {
     pthread_mutex_lock(&inode->lock);
     if (inode->handles == 0) {
         inode->kind = OPEN_CACHED;
         inode->backing_id =
-            atomic_load(&inode->cold) ? 0 : passthrough_register(fs->passthrough, handle->fd);
+            atomic_load(&inode->cold) ? 0 : passthrough_register(fs->passthrough, handle.fd);
         if (inode->backing_id > 0) {
             inode->kind = OPEN_PASSTHROUGH;
         }
     }
     inode->handles++;
-    inode->writers += handle->writable;
+    inode->writers += handle.writable;
     pthread_mutex_unlock(&inode->lock);
 }
 
-static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *handle)
+static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle handle)
 {
     struct ckpt_reader *unused = NULL;
     pthread_mutex_lock(&inode->lock);
     inode->handles--;
-    inode->writers -= handle->writable;
+    inode->writers -= handle.writable;
     if (inode->handles == 0) {
         if (inode->backing_id > 0) {
             passthrough_unregister(fs->passthrough, inode->backing_id);
@@ -209,8 +215,7 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle *h
     }
     pthread_mutex_unlock(&inode->lock);
     ckpt_reader_close(unused);
-    ckpt_host_close(handle->fd);
-    free(handle);
+    ckpt_host_close(handle.fd);
 }
 
 /* With the inode claimed. 0 and FI->fh, or an errno. */
@@ -229,16 +234,9 @@ static int open_claimed(fuse_req_t req, struct inode *inode, struct fuse_file_in
     if (emptied) {
         fi->flags &= ~O_TRUNC;
     }
-    struct handle *handle = calloc(1, sizeof *handle);
-    if (handle == NULL) {
-        return ENOMEM;
-    }
-    handle->writable = writable;
-    handle->fd = open_host(inode, fi->flags);
-    if (handle->fd < 0) {
-        err = errno;
-        free(handle);
-        return err;
+    struct handle handle = {.fd = open_host(inode, fi->flags), .writable = writable};
+    if (handle.fd < 0) {
+        return errno;
     }
     count_handle(fs, inode, handle);
     err = atomic_load(&inode->cold) ? open_reader(fs, inode) : 0;
@@ -246,7 +244,7 @@ static int open_claimed(fuse_req_t req, struct inode *inode, struct fuse_file_in
         drop_handle(fs, inode, handle);
         return err;
     }
-    fi->fh = (uint64_t)(uintptr_t)handle;
+    fi->fh = handle_number(handle);
     /* Cached pages stay good where every change goes through this cache, or where there are no changes. */
     fi->keep_cache = atomic_load(&inode->cold) || !passthrough_active(fs->passthrough);
     /* Who only writes needs no pages of his own: the host has them, and one copy less is twice as fast. */
@@ -264,26 +262,19 @@ static int open_live(fuse_req_t req, struct inode *inode, struct fuse_file_info 
 
 static int open_view(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
-    struct handle *handle = calloc(1, sizeof *handle);
-    if (handle == NULL) {
-        return ENOMEM;
-    }
-    handle->fd = -1;
     int err = view_open(fs, inode, fi);
     if (err != 0) {
-        free(handle);
         return err;
     }
-    fi->fh = (uint64_t)(uintptr_t)handle;
+    fi->fh = handle_number((struct handle){.fd = -1});
     fi->keep_cache = 1;
     return 0;
 }
 
-static void forget_handle(struct ckptfs *fs, struct inode *inode, struct handle *handle)
+static void forget_handle(struct ckptfs *fs, struct inode *inode, struct handle handle)
 {
     if (inode->view != NULL) {
         view_release(fs, inode);
-        free(handle);
     } else {
         drop_handle(fs, inode, handle);
     }
@@ -370,7 +361,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
 
 /* ---- bytes ---- */
 
-static int read_bytes(struct inode *inode, const struct handle *handle, char *buf, size_t size,
+static int read_bytes(struct inode *inode, struct handle handle, char *buf, size_t size,
                       off_t offset, size_t *got)
 {
     bool stored = inode->view != NULL || atomic_load(&inode->cold);
@@ -382,7 +373,7 @@ static int read_bytes(struct inode *inode, const struct handle *handle, char *bu
         enum ckpt_err err = ckpt_reader_pread(reader, buf, size, (uint64_t)offset, got);
         return ckpt_err_errno(err);
     }
-    ssize_t n = ckpt_host_read_all(handle->fd, buf, size, offset);
+    ssize_t n = ckpt_host_read_all(handle.fd, buf, size, offset);
     if (n < 0) {
         return errno;
     }
@@ -407,14 +398,14 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 void op_write_buf(fuse_req_t req, fuse_ino_t node, struct fuse_bufvec *in, off_t offset,
                   struct fuse_file_info *fi)
 {
-    struct handle *handle = handle_of(fi);
+    struct handle handle = handle_of(fi);
     (void)node;
     /* Requests are read into memory (no splice), so the data is one buffer. */
     if (in->count != 1 || (in->buf[0].flags & FUSE_BUF_IS_FD) != 0) {
         fuse_reply_err(req, EIO);
         return;
     }
-    ssize_t n = ckpt_host_pwrite(handle->fd, (const char *)in->buf[0].mem + in->off,
+    ssize_t n = ckpt_host_pwrite(handle.fd, (const char *)in->buf[0].mem + in->off,
                                  in->buf[0].size - in->off, offset);
     if (n < 0) {
         fuse_reply_err(req, errno);
@@ -427,7 +418,7 @@ void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    bool written = inode->view == NULL && handle_of(fi)->writable;
+    bool written = inode->view == NULL && handle_of(fi).writable;
     fuse_reply_err(req, written ? capture(fs, inode) : 0);
 }
 
@@ -435,8 +426,8 @@ void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct handle *handle = handle_of(fi);
-    bool written = inode->view == NULL && handle->writable;
+    struct handle handle = handle_of(fi);
+    bool written = inode->view == NULL && handle.writable;
     forget_handle(fs, inode, handle);
     if (written) {
         /* What came after the last flush; and what waits for nobody to have it open can go on. */
@@ -448,14 +439,14 @@ void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    struct handle *handle = handle_of(fi);
+    struct handle handle = handle_of(fi);
     (void)node;
-    if (handle->fd < 0) {
+    if (handle.fd < 0) {
         fuse_reply_err(req, 0);
         return;
     }
     int err = 0;
-    if ((datasync ? ckpt_host_fdatasync(handle->fd) : ckpt_host_fsync(handle->fd)) != 0) {
+    if ((datasync ? ckpt_host_fdatasync(handle.fd) : ckpt_host_fsync(handle.fd)) != 0) {
         err = errno;
         if (err == EIO) {
             /* The kernel has dropped what it could not write: nobody can tell what is on the disk. */
@@ -472,7 +463,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct 
                                  : atomic_load(&inode->cold) ? inode->reader
                                                               : NULL;
     off_t at = reader != NULL ? ckpt_reader_seek(reader, offset, whence)
-                              : ckpt_host_lseek(handle_of(fi)->fd, offset, whence);
+                              : ckpt_host_lseek(handle_of(fi).fd, offset, whence);
     if (at < 0) {
         fuse_reply_err(req, errno);
     } else {
@@ -484,7 +475,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
                   struct fuse_file_info *fi)
 {
     (void)node;
-    int failed = ckpt_host_fallocate(handle_of(fi)->fd, mode, offset, length);
+    int failed = ckpt_host_fallocate(handle_of(fi).fd, mode, offset, length);
     fuse_reply_err(req, failed != 0 ? errno : 0);
 }
 
@@ -499,8 +490,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset, struct f
         fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies by reading and writing */
         return;
     }
-    ssize_t copied = ckpt_host_copy_file_range(handle_of(in_fi)->fd, &in_offset,
-                                               handle_of(out_fi)->fd, &out_offset, n);
+    ssize_t copied = ckpt_host_copy_file_range(handle_of(in_fi).fd, &in_offset,
+                                               handle_of(out_fi).fd, &out_offset, n);
     if (copied < 0) {
         fuse_reply_err(req, errno);
     } else {
@@ -535,7 +526,7 @@ int file_truncate(fuse_req_t req, struct inode *inode, off_t size, struct fuse_f
         return EROFS;
     }
     if (fi != NULL) {
-        return ckpt_host_ftruncate(handle_of(fi)->fd, size) != 0 ? errno : 0;
+        return ckpt_host_ftruncate(handle_of(fi).fd, size) != 0 ? errno : 0;
     }
     inode_claim_wait(inode);
     int err = truncate_claimed(fs, inode, size);
