@@ -351,9 +351,15 @@ class Administrator(Worker):
         self.versions = versions
 
     def ckpt(self, *args):
+        parent = os.getpid()
+
+        def end_with_parent():
+            call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # it was killed before, and the tool would take the store for itself
+                os._exit(1)
+
         command = [CKPT, "--store", self.store, *args]
-        result = subprocess.run(command, capture_output=True, text=True,
-                                preexec_fn=lambda: call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        result = subprocess.run(command, capture_output=True, text=True, preexec_fn=end_with_parent)
         self.journal.put("tool", args=args, status=result.returncode, text=result.stderr)
         return result.returncode
 
