@@ -1,0 +1,61 @@
+/*
+ * Containers: which tensors a closed file holds, and where. Pure readers: no I/O of their own, nothing is executed, nothing
+ * in the bytes is trusted. What they say only steers where chunks are cut and how they are coded: bytes that lie about
+ * themselves cost space and never content.
+ *
+ *     container.c     which format, nested ones, what is left when parts are sorted and checked
+ *     zip.c           torch.save, npz, .keras, and several archives one after another (.distcp)
+ *     pickle.c        data.pkl of torch.save: names and element types of its storages
+ *     safetensors.c   safetensors
+ *     npy.c           npy
+ *
+ * HDF5 is read as bytes (DESIGN.md says why).
+ *
+ * Thread rules: any thread.
+ */
+#ifndef CKPT_STORE_CONTAINER_H
+#define CKPT_STORE_CONTAINER_H
+
+#include <ckpt/err.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The bytes of a file. PREAD reads N bytes at OFFSET into BUF: 0, or -1 when it can't give all of them. */
+struct ckpt_source {
+    int (*pread)(void *arg, void *buf, size_t n, uint64_t offset);
+    void *arg;
+    uint64_t size;
+};
+
+enum ckpt_part_kind {
+    CKPT_PART_TENSOR, /* elements of one type, uncompressed */
+    CKPT_PART_BLOB,   /* an entry of another kind: a file within the file */
+};
+
+/* A range of the file that belongs together. */
+struct ckpt_part {
+    uint64_t offset;
+    uint64_t size; /* > 0 */
+    uint64_t key;  /* hash of its name and, for a tensor, of type and size: equal for the same tensor in two saves, whatever
+                      the file is called; never 0 */
+    enum ckpt_part_kind kind;
+    uint8_t width; /* of an element: 1, 2, 4, 8; 0 when it isn't known */
+};
+
+/* In order of offset, without overlaps, within the file. */
+struct ckpt_parts {
+    struct ckpt_part *list;
+    size_t count;
+    size_t room;
+};
+
+/*
+ * Finds the parts of a file. None at all when it is no known container or one that doesn't make sense: the caller then treats
+ * all of it as bytes. Memory is bounded by CKPT_PARTS_MAX and by the limits of each reader, whatever the file says.
+ * Errors: NOMEM; IO (PREAD failed within SOURCE->size). PARTS is empty after an error; clear it afterwards in any case.
+ */
+enum { CKPT_PARTS_MAX = 1 << 20 };
+CKPT_MUST_USE enum ckpt_err ckpt_container_read(const struct ckpt_source *source, struct ckpt_parts *parts);
+void ckpt_parts_clear(struct ckpt_parts *parts);
+
+#endif
