@@ -257,6 +257,7 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
     }
     struct ckpt_engine_config config = {
         .threads = options->threads,
+        .depth = options->depth,
         .settle_ms = options->settle_ms,
         .hot_limit =
             options->hot_limit == OPTIONS_DEFAULT_SIZE ? space.host_size / 10 : options->hot_limit,

@@ -1,5 +1,6 @@
 #include "options.h"
 #include "fs.h"
+#include <ckpt/engine.h>
 #include <fuse_opt.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -112,6 +113,11 @@ static int set_threads(struct options *options, const char *name, const char *va
     return set_number(name, value, 1, MAX_THREADS, &options->threads);
 }
 
+static int set_depth(struct options *options, const char *name, const char *value)
+{
+    return set_number(name, value, 0, CKPT_DEPTH_MAX, &options->depth);
+}
+
 static int set_settle(struct options *options, const char *name, const char *value)
 {
     return set_number(name, value, 0, MAX_SETTLE_MS, &options->settle_ms);
@@ -147,6 +153,7 @@ static const struct {
     {"hot", set_hot},       {"views", set_views},     {"capture", set_capture},
     {"cache", set_cache},   {"reserve", set_reserve}, {"passthrough", set_passthrough},
     {"settle", set_settle}, {"threads", set_threads}, {"log", set_log},
+    {"depth", set_depth},
 };
 
 /* What libfuse and the kernel understand and what does no harm here. One that ends in '=' takes a
@@ -289,7 +296,8 @@ int options_parse(struct options *options, int argc, char **argv)
                                 .hot_limit = OPTIONS_DEFAULT_SIZE,
                                 .reserve = OPTIONS_DEFAULT_SIZE,
                                 .cache = DEFAULT_CACHE,
-                                .settle_ms = DEFAULT_SETTLE_MS};
+                                .settle_ms = DEFAULT_SETTLE_MS,
+                                .depth = CKPT_DEPTH};
     if (argc > 1 && strcmp(argv[argc - 1], "-o") == 0) {
         return complain("nothing stands after the last -o");
     }
@@ -338,6 +346,8 @@ void options_help(void)
         "  views=hidden        they are under .ckpt/ in any case\n"
         "  settle=MS           let a closed file rest before it is read (default: 200)\n"
         "  threads=N           threads that compress (default: one for each core, at most 4)\n"
+        "  depth=N             store a tensor as the difference from the version before, at most N in a\n"
+        "                      row: more saves space and slows reading (default: 4; 0: never)\n"
         "  cache=SIZE          memory for decompressed data (default: 64M)\n"
         "  passthrough=auto    let the kernel read and write files itself where it can (default)\n"
         "  passthrough=off     don't\n"

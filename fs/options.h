@@ -31,6 +31,7 @@ struct options {
     uint64_t cache;
     unsigned threads; /* 0: as many as fit the machine */
     unsigned settle_ms;
+    unsigned depth; /* of chains of differences */
 };
 
 /* Fills OPTIONS in. 0, or -1 after a message on standard error that names what is wrong. Free in

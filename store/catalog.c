@@ -48,6 +48,8 @@ enum {
 static const char version_magic[4] = "CKV1";
 
 enum { DIR_SIZE = 8, KEY_MAX = DIR_SIZE + NAME_MAX + 1 + 4 };
+/* A row of captures: directory and sequence -> number, name. */
+enum { CAPTURE_KEY = DIR_SIZE + 8, CAPTURE_NAME = 4 };
 
 static const char sequence_key[] = "sequence";
 
@@ -524,8 +526,8 @@ static enum ckpt_err newest_version(struct ckpt_txn *txn, uint64_t dir, const ch
     return err;
 }
 
-static enum ckpt_err get_version(struct ckpt_txn *txn, uint64_t dir, const char *name,
-                                 uint32_t number, struct ckpt_version *out)
+enum ckpt_err ckpt_catalog_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
+                                      uint32_t number, struct ckpt_version *out)
 {
     uint8_t key[KEY_MAX];
     struct ckpt_slice value;
@@ -543,7 +545,7 @@ enum ckpt_err ckpt_catalog_version(struct ckpt_store *store, uint64_t dir, const
     struct ckpt_txn *txn = NULL;
     enum ckpt_err err = ckpt_txn_read(store->db, &txn);
     if (err == CKPT_OK) {
-        err = get_version(txn, dir, name, number, out);
+        err = ckpt_catalog_version_in(txn, dir, name, number, out);
     }
     ckpt_txn_abort(txn);
     return err;
@@ -561,44 +563,112 @@ enum ckpt_err ckpt_catalog_file(struct ckpt_store *store, uint64_t dir, const ch
     return err;
 }
 
-struct latest {
-    struct ckpt_txn *txn;
-    struct ckpt_version version;
-    bool found;
-};
+/* ---- captures ---- */
 
-static enum ckpt_err latest_step(void *arg, const struct ckpt_slice *key,
-                                 const struct ckpt_slice *value, bool *stop)
+static void capture_key(uint8_t key[CAPTURE_KEY], uint64_t dir, uint64_t sequence)
 {
-    struct latest *latest = arg;
-    struct ckpt_file file;
-    struct ckpt_version version;
-    (void)stop;
-    enum ckpt_err err = ckpt_file_parse(key, value, &file);
-    /* The newest capture may have been forgotten, so the row alone doesn't tell. */
-    if (err != CKPT_OK || (latest->found && file.sequence <= latest->version.sequence)) {
+    ckpt_put_be64(key, dir);
+    ckpt_put_be64(key + DIR_SIZE, sequence);
+}
+
+static enum ckpt_err put_capture(struct ckpt_txn *txn, const struct ckpt_version *version)
+{
+    uint8_t key[CAPTURE_KEY];
+    uint8_t value[CAPTURE_NAME + NAME_MAX];
+    size_t n = strlen(version->name);
+    capture_key(key, version->dir, version->sequence);
+    ckpt_put_le32(value, version->number);
+    memcpy(value + CAPTURE_NAME, version->name, n);
+    return ckpt_db_insert(txn, CKPT_TABLE_CAPTURES, key, sizeof key, value, CAPTURE_NAME + n);
+}
+
+static enum ckpt_err del_capture(struct ckpt_txn *txn, const struct ckpt_version *version)
+{
+    uint8_t key[CAPTURE_KEY];
+    capture_key(key, version->dir, version->sequence);
+    enum ckpt_err err = ckpt_db_del(txn, CKPT_TABLE_CAPTURES, key, sizeof key);
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
+}
+
+enum ckpt_err ckpt_capture_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                 struct ckpt_capture *out)
+{
+    const uint8_t *at = value->data;
+    if (key->size != CAPTURE_KEY || value->size <= CAPTURE_NAME ||
+        value->size > CAPTURE_NAME + NAME_MAX ||
+        memchr(at + CAPTURE_NAME, '\0', value->size - CAPTURE_NAME) != NULL) {
+        return CKPT_ERR_CORRUPT;
+    }
+    memset(out->name, 0, sizeof out->name);
+    memcpy(out->name, at + CAPTURE_NAME, value->size - CAPTURE_NAME);
+    out->dir = ckpt_get_be64(key->data);
+    out->sequence = ckpt_get_be64((const uint8_t *)key->data + DIR_SIZE);
+    out->number = ckpt_get_le32(at);
+    return CKPT_OK;
+}
+
+/* The version that a row of captures stands for. */
+static enum ckpt_err captured(struct ckpt_txn *txn, const struct ckpt_slice *key,
+                              const struct ckpt_slice *value, struct ckpt_version *version)
+{
+    struct ckpt_capture capture;
+    enum ckpt_err err = ckpt_capture_parse(key, value, &capture);
+    if (err == CKPT_OK) {
+        err = capture.number == 0 ? CKPT_ERR_CORRUPT
+                                  : ckpt_catalog_version_in(txn, capture.dir, capture.name,
+                                                            capture.number, version);
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
+}
+
+enum ckpt_err ckpt_catalog_each_capture_in(struct ckpt_txn *txn, uint64_t dir, ckpt_version_fn *fn,
+                                           void *arg)
+{
+    struct ckpt_cursor *cursor = NULL;
+    struct ckpt_slice key;
+    struct ckpt_slice value;
+    uint8_t beyond[CAPTURE_KEY];
+    capture_key(beyond, dir, UINT64_MAX);
+    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_CAPTURES, &cursor);
+    if (err != CKPT_OK) {
         return err;
     }
-    err = newest_version(latest->txn, file.dir, file.name, &version);
-    if (err == CKPT_OK && (!latest->found || version.sequence > latest->version.sequence)) {
-        latest->version = version;
-        latest->found = true;
+    err = ckpt_cursor_seek(cursor, beyond, sizeof beyond, &key, &value);
+    if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
+        err = ckpt_cursor_prev(cursor, &key, &value);
     }
+    while (err == CKPT_OK && has_prefix(&key, beyond, DIR_SIZE)) {
+        struct ckpt_version version;
+        err = captured(txn, &key, &value, &version);
+        if (err != CKPT_OK || !fn(arg, &version)) {
+            break;
+        }
+        err = ckpt_cursor_prev(cursor, &key, &value);
+    }
+    ckpt_cursor_close(cursor);
     return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+static bool take_first(void *arg, const struct ckpt_version *version)
+{
+    *(struct ckpt_version *)arg = *version;
+    return false;
 }
 
 enum ckpt_err ckpt_catalog_latest(struct ckpt_store *store, uint64_t dir, struct ckpt_version *out)
 {
-    uint8_t prefix[DIR_SIZE];
-    struct latest latest = {.found = false};
-    ckpt_put_be64(prefix, dir);
-    enum ckpt_err err = walk_store(store, CKPT_TABLE_FILES, prefix, sizeof prefix, latest_step,
-                                   &latest, &latest.txn);
-    if (err == CKPT_OK && !latest.found) {
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_version version = {.number = 0};
+    enum ckpt_err err = ckpt_txn_read(store->db, &txn);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_each_capture_in(txn, dir, take_first, &version);
+    }
+    ckpt_txn_abort(txn);
+    if (err == CKPT_OK && version.number == 0) {
         err = CKPT_ERR_NOT_FOUND;
     }
     if (err == CKPT_OK) {
-        *out = latest.version;
+        *out = version;
     }
     return err;
 }
@@ -682,6 +752,9 @@ static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *vers
     file->sequence = version->sequence;
     file->recipe = version->recipe;
     err = put_version_row(txn, version);
+    if (err == CKPT_OK) {
+        err = put_capture(txn, version);
+    }
     return err == CKPT_OK ? ckpt_counters_add(txn, &difference) : err;
 }
 
@@ -787,9 +860,12 @@ static enum ckpt_err drop(struct ckpt_store *store, struct ckpt_codec *codec, st
     uint8_t key[KEY_MAX];
     struct ckpt_version version;
     enum ckpt_err err =
-        number == 0 ? CKPT_ERR_INVALID : get_version(txn, dir, name, number, &version);
+        number == 0 ? CKPT_ERR_INVALID : ckpt_catalog_version_in(txn, dir, name, number, &version);
     if (err == CKPT_OK) {
         err = ckpt_db_del(txn, CKPT_TABLE_VERSIONS, key, version_key(key, dir, name, number));
+    }
+    if (err == CKPT_OK) {
+        err = del_capture(txn, &version);
     }
     if (err == CKPT_OK) {
         err = ckpt_recipe_unref(store, codec, txn, &version.recipe);

@@ -24,7 +24,26 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_stamp_in(struct ckpt_txn *txn, uint
                                                       const struct ckpt_stamp *stamp,
                                                       uint64_t hot_bytes);
 
+/* NUMBER 0: the newest. NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
+                                                    uint32_t number, struct ckpt_version *out);
+
+/* The kept versions of all files directly in DIR, the newest capture first, until FN returns false. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_capture_in(struct ckpt_txn *txn, uint64_t dir,
+                                                         ckpt_version_fn *fn, void *arg);
+
 /* Each takes one row apart. CORRUPT. */
+
+/* Of captures: version NUMBER of NAME is the capture SEQUENCE of directory DIR. */
+struct ckpt_capture {
+    uint64_t dir;
+    uint64_t sequence;
+    uint32_t number;
+    char name[NAME_MAX + 1];
+};
+CKPT_MUST_USE enum ckpt_err ckpt_capture_parse(const struct ckpt_slice *key,
+                                               const struct ckpt_slice *value,
+                                               struct ckpt_capture *out);
 
 CKPT_MUST_USE enum ckpt_err ckpt_version_parse(const struct ckpt_slice *key,
                                                const struct ckpt_slice *value,

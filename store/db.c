@@ -80,6 +80,7 @@ static const char *const table_names[CKPT_TABLES] = {
     [CKPT_TABLE_REFS] = "refs",   [CKPT_TABLE_GARBAGE] = "garbage",
     [CKPT_TABLE_DIRS] = "dirs",   [CKPT_TABLE_DIRNAMES] = "dirnames",
     [CKPT_TABLE_FILES] = "files", [CKPT_TABLE_VERSIONS] = "versions",
+    [CKPT_TABLE_DEPENDENTS] = "dependents", [CKPT_TABLE_CAPTURES] = "captures",
 };
 
 static enum ckpt_err from_mdb(int rc)

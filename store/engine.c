@@ -8,8 +8,10 @@
 #include "engine_parts.h"
 #include "garbage.h"
 #include "internal.h"
+#include "lineage.h"
 #include "live.h"
 #include "object.h"
+#include "sweep.h"
 #include <ckpt/host.h>
 #include <dirent.h>
 #include <errno.h>
@@ -332,9 +334,9 @@ static bool step_sweep(struct ckpt_engine *engine)
         return false;
     }
     bool more = false;
-    enum ckpt_err err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &more);
+    enum ckpt_err err = ckpt_sweep(engine->sweeper, &more);
     if (err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine)) {
-        err = ckpt_garbage_sweep(engine->store, engine->codec, 0, 0, &more);
+        err = ckpt_sweep(engine->sweeper, &more);
     }
     engine->swept |= err == CKPT_OK;
     engine->sweep = more;
@@ -446,6 +448,7 @@ static enum ckpt_err find_needed(struct ckpt_engine *engine, const char *path, s
 static void give_back(struct ckpt_engine *engine)
 {
     engine->sweep = true;
+    ckpt_sweeper_refresh(engine->sweeper);
     while (step_sweep(engine)) {
     }
     while (step_punch(engine)) {
@@ -789,6 +792,7 @@ static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_c
     }
     engine->store = store;
     engine->config = *config;
+    store->depth = config->depth < CKPT_LINEAGE_MAX ? config->depth : CKPT_LINEAGE_MAX;
     if (engine->config.threads == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         engine->config.threads = cores < 1 ? 1 : cores > 4 ? 4 : (unsigned)cores;
@@ -822,6 +826,7 @@ static void destroy(struct ckpt_engine *engine)
     struct ckpt_dir_row *row = NULL;
     struct ckpt_dir_row *next_row = NULL;
     ckpt_ingest_free(engine->ingest);
+    ckpt_sweeper_free(engine->sweeper);
     ckpt_pool_free(engine->pool);
     ckpt_codec_free(engine->codec);
     ckpt_pending_free_all(engine);
@@ -863,6 +868,9 @@ enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engi
     }
     if (err == CKPT_OK) {
         err = ckpt_ingest_create(engine, &engine->ingest);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_sweeper_create(store, engine->codec, engine->pool, &engine->sweeper);
     }
     if (err == CKPT_OK) {
         make_room(engine);

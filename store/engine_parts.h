@@ -93,6 +93,7 @@ struct ckpt_engine {
     struct ckpt_pool *pool;
     struct ckpt_codec *codec;  /* the engine thread's */
     struct ckpt_ingest *ingest; /* the engine thread's */
+    struct ckpt_sweeper *sweeper; /* the engine thread's */
     pthread_t thread;
 
     pthread_rwlock_t names; /* see ckpt_engine_names_lock */

@@ -66,7 +66,7 @@ void ckpt_pins_free(struct ckpt_pins *pins)
     }
 }
 
-static bool is_pinned(struct ckpt_store *store, const struct ckpt_id *recipe)
+bool ckpt_is_pinned(struct ckpt_store *store, const struct ckpt_id *recipe)
 {
     struct ckpt_pins *pin = NULL;
     pthread_mutex_lock(&store->pins_lock);
@@ -128,6 +128,13 @@ enum ckpt_err ckpt_garbage_del(struct ckpt_txn *txn, uint64_t key)
     return ckpt_db_del(txn, CKPT_TABLE_GARBAGE, key_bytes, sizeof key_bytes);
 }
 
+enum ckpt_err ckpt_garbage_shrink(struct ckpt_txn *txn, uint64_t key, const void *row, size_t size)
+{
+    uint8_t key_bytes[KEY_SIZE];
+    ckpt_put_be64(key_bytes, key);
+    return ckpt_db_put(txn, CKPT_TABLE_GARBAGE, key_bytes, sizeof key_bytes, row, size);
+}
+
 enum ckpt_err ckpt_garbage_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
                                  struct ckpt_garbage *out)
 {
@@ -153,10 +160,8 @@ static enum ckpt_err discard_chunks(struct ckpt_txn *txn, const struct ckpt_reci
     enum ckpt_err err = CKPT_OK;
     uint64_t key = 0;
     size_t n = 0;
-    for (size_t i = 0; err == CKPT_OK && i < recipe->count; i++) {
-        if (!ckpt_extent_is_hole(&recipe->extents[i])) {
-            ids[n++] = recipe->extents[i].id;
-        }
+    for (size_t i = 0; err == CKPT_OK && i < recipe->chunk_count; i++) {
+        ids[n++] = recipe->chunks[i].id;
         if (n == CKPT_GARBAGE_ROW) {
             err = ckpt_garbage_add(txn, &recipe->id, ids, n, &key);
             n = 0;
@@ -190,99 +195,5 @@ enum ckpt_err ckpt_recipe_unref(struct ckpt_store *store, struct ckpt_codec *cod
         err = ckpt_object_unref(txn, recipe, &gone);
     }
     ckpt_recipe_clear(&content);
-    return err;
-}
-
-/* ---- sweeping ---- */
-
-/* The first row that may go, from KEY on; its value copied, because releasing changes the tables. */
-static enum ckpt_err find_row(struct ckpt_store *store, struct ckpt_txn *txn, uint64_t busy_first,
-                              uint64_t busy_last, uint64_t *key, uint8_t **value, size_t *size)
-{
-    struct ckpt_cursor *cursor = NULL;
-    struct ckpt_slice found;
-    struct ckpt_slice row;
-    uint8_t from[KEY_SIZE];
-    ckpt_put_be64(from, *key);
-    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_GARBAGE, &cursor);
-    if (err != CKPT_OK) {
-        return err;
-    }
-    err = ckpt_cursor_seek(cursor, from, sizeof from, &found, &row);
-    while (err == CKPT_OK) {
-        struct ckpt_garbage garbage;
-        err = ckpt_garbage_parse(&found, &row, &garbage);
-        if (err != CKPT_OK) {
-            break;
-        }
-        if (!(garbage.key >= busy_first && garbage.key <= busy_last) &&
-            !is_pinned(store, &garbage.recipe)) {
-            *value = malloc(row.size);
-            err = *value == NULL ? CKPT_ERR_NOMEM : CKPT_OK;
-            if (err == CKPT_OK) {
-                memcpy(*value, row.data, row.size);
-                *size = row.size;
-                *key = garbage.key;
-            }
-            break;
-        }
-        err = ckpt_cursor_next(cursor, &found, &row);
-    }
-    ckpt_cursor_close(cursor);
-    return err;
-}
-
-static enum ckpt_err release(struct ckpt_txn *txn, const uint8_t *value, size_t size)
-{
-    for (size_t at = CKPT_ID_SIZE; at < size; at += CKPT_ID_SIZE) {
-        struct ckpt_id id;
-        bool gone = false;
-        memcpy(id.bytes, value + at, CKPT_ID_SIZE);
-        enum ckpt_err err = ckpt_object_unref(txn, &id, &gone);
-        if (err != CKPT_OK) {
-            return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
-        }
-    }
-    return CKPT_OK;
-}
-
-enum ckpt_err ckpt_garbage_sweep(struct ckpt_store *store, struct ckpt_codec *codec,
-                                 uint64_t busy_first, uint64_t busy_last, bool *more)
-{
-    struct ckpt_txn *txn = NULL;
-    uint8_t *value = NULL;
-    uint8_t *next = NULL;
-    size_t size = 0;
-    uint64_t key = 0;
-    (void)codec;
-    *more = false;
-    /* Looking costs nothing; a write transaction costs a sync. */
-    enum ckpt_err err = ckpt_txn_read(store->db, &txn);
-    if (err == CKPT_OK) {
-        err = find_row(store, txn, busy_first, busy_last, &key, &value, &size);
-    }
-    ckpt_txn_abort(txn);
-    txn = NULL;
-    if (err == CKPT_OK) {
-        err = ckpt_store_begin(store, &txn);
-    }
-    if (err == CKPT_OK) {
-        err = release(txn, value, size);
-    }
-    if (err == CKPT_OK) {
-        err = ckpt_garbage_del(txn, key);
-    }
-    if (err == CKPT_OK) {
-        uint64_t after = key + 1;
-        size_t next_size = 0;
-        enum ckpt_err another =
-            find_row(store, txn, busy_first, busy_last, &after, &next, &next_size);
-        err = ckpt_store_commit(store, txn);
-        txn = NULL;
-        *more = err == CKPT_OK && another == CKPT_OK;
-    }
-    ckpt_txn_abort(txn);
-    free(next);
-    free(value);
     return err;
 }

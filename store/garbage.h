@@ -6,8 +6,7 @@
  * unfinished file here, so that a crash leaves exactly what has to be released. A finished ingest
  * deletes its rows: the references pass to the recipe.
  *
- * The sweeper leaves rows alone that belong to a running ingest, and rows of a recipe that an open
- * reader pins.
+ * The sweeper (sweep.h) leaves rows of a recipe alone that an open reader pins.
  */
 #ifndef CKPT_STORE_GARBAGE_H
 #define CKPT_STORE_GARBAGE_H
@@ -28,6 +27,9 @@ enum { CKPT_GARBAGE_ROW = 4096 };
 CKPT_MUST_USE enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct ckpt_id *recipe,
                                              const struct ckpt_id *ids, size_t n, uint64_t *key);
 CKPT_MUST_USE enum ckpt_err ckpt_garbage_del(struct ckpt_txn *txn, uint64_t key);
+/* Only the first SIZE bytes of its value, which are ROW, are left of a row. */
+CKPT_MUST_USE enum ckpt_err ckpt_garbage_shrink(struct ckpt_txn *txn, uint64_t key, const void *row,
+                                                size_t size);
 
 /* Takes a row apart: its key, the recipe, and N ids that each stand for one reference. CORRUPT. */
 struct ckpt_garbage {
@@ -46,18 +48,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_garbage_parse(const struct ckpt_slice *key,
 CKPT_MUST_USE enum ckpt_err ckpt_recipe_unref(struct ckpt_store *store, struct ckpt_codec *codec,
                                               struct ckpt_txn *txn, const struct ckpt_id *recipe);
 
-/*
- * Releases one row that may go, in one transaction; *MORE says whether another one can go now.
- * NOT_FOUND: nothing can go. Call
- * it only where no ingest runs: its hits must not vanish under it. BUSY_FIRST..BUSY_LAST are the keys
- * of an unfinished ingest (0, 0 for none).
- */
-CKPT_MUST_USE enum ckpt_err ckpt_garbage_sweep(struct ckpt_store *store, struct ckpt_codec *codec,
-                                               uint64_t busy_first, uint64_t busy_last, bool *more);
-
 /* Pins, by recipe; held by open readers. */
 CKPT_MUST_USE enum ckpt_err ckpt_pin(struct ckpt_store *store, const struct ckpt_id *recipe);
 void ckpt_unpin(struct ckpt_store *store, const struct ckpt_id *recipe);
+bool ckpt_is_pinned(struct ckpt_store *store, const struct ckpt_id *recipe);
 void ckpt_pins_free(struct ckpt_pins *pins); /* with the store; NULL is fine */
 
 #endif

@@ -1,20 +1,24 @@
 /*
  * Ingest: a pending file becomes chunks, a recipe and a version.
  *
- * The engine's thread reads and cuts the file and hands the chunks to the workers, which hash, look up and
- * encode them (ckpt_object_prepare). A ring of slots keeps the order and bounds the memory: the thread
- * commits the oldest slot when it needs room. Chunks go into the database in transactions of at most
- * BATCH_BYTES; those of an unfinished file are booked as garbage with each commit (store/DESIGN.md), and
- * the last transaction turns them into a version. Small files share a transaction.
+ * The engine's thread plans the cuts (container.c, plan.c), chooses what the chunks may be differences from (base.c), and commits
+ * what comes out of the pipeline. Chunks go into the database in transactions of at most BATCH_BYTES; those of an unfinished
+ * file are booked as garbage with each commit (store/DESIGN.md), and the last transaction turns them into a version. Small
+ * files share a transaction.
  */
+#include "base.h"
 #include "catalog_txn.h"
+#include "container.h"
 #include "engine_parts.h"
 #include "garbage.h"
 #include "internal.h"
 #include "live.h"
 #include "object.h"
+#include "pipeline.h"
+#include "plan.h"
 #include "recipe.h"
 #include <ckpt/host.h>
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +28,14 @@ enum {
 #ifdef CKPT_FAULT
     BATCH_BYTES = 1 << 20, /* several in a file that a test makes a thousand times */
 #else
-    BATCH_BYTES = 64 << 20,
+    BATCH_BYTES = 32 << 20,
 #endif
     BATCH_JOBS = 256,
     PAGE_BYTES = 4096, /* of the database: a record fills whole ones */
-    WINDOW = 4 << 20, /* read at a time; holds at least one chunk of the largest size */
+    /* A file from here on is worth a commit of what stands before it, because only what is committed can be its base. */
+    BASE_MIN = 256 << 10,
     /* A write within one tick of the clock after a stamp would not show in mtime. */
     TICK_NS = 20 * 1000 * 1000,
-};
-
-struct slot {
-    struct ckpt_ingest *ingest;
-    uint8_t *raw;
-    struct ckpt_draft draft;
-    enum ckpt_err err;
-    bool done; /* ingest->lock */
 };
 
 /* A file whose version stands in the open transaction. */
@@ -54,16 +51,18 @@ struct cost {
     uint32_t record_size;
 };
 
+/* Where bytes of a chunk, or a hole, stand in the file in work. */
+struct place {
+    uint64_t offset;
+    uint64_t size;
+    uint32_t chunk;
+    uint32_t at;
+};
+
 struct ckpt_ingest {
     struct ckpt_engine *engine;
     struct ckpt_store *store;
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    unsigned slots;
-    struct slot *ring;
-    uint64_t head; /* next slot to commit */
-    uint64_t tail; /* next slot to fill */
-    uint8_t *window;
+    struct ckpt_pipeline *pipeline;
 
     struct ckpt_txn *txn; /* NULL between batches */
     uint64_t batch_bytes; /* record bytes added in it */
@@ -75,6 +74,9 @@ struct ckpt_ingest {
     bool measuring;    /* nothing is stored, only counted in EXPECTED */
     uint64_t expected; /* at most so many bytes will be new in the database */
     struct ckpt_recipe recipe;
+    struct place *places;
+    size_t places_count;
+    size_t places_room;
     struct cost *costs;
     size_t costs_count;
     size_t costs_room;
@@ -84,18 +86,6 @@ struct ckpt_ingest {
     size_t rows_count;
 };
 
-static void prepare_slot(void *arg, struct ckpt_codec *codec)
-{
-    struct slot *slot = arg;
-    struct ckpt_ingest *in = slot->ingest;
-    enum ckpt_err err = ckpt_object_prepare(in->store, codec, &slot->draft);
-    pthread_mutex_lock(&in->lock);
-    slot->err = err;
-    slot->done = true;
-    pthread_cond_signal(&in->done);
-    pthread_mutex_unlock(&in->lock);
-}
-
 enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest **ingest)
 {
     struct ckpt_ingest *in = calloc(1, sizeof *in);
@@ -104,23 +94,11 @@ enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest 
     }
     in->engine = engine;
     in->store = engine->store;
-    pthread_mutex_init(&in->lock, NULL);
-    pthread_cond_init(&in->done, NULL);
     ckpt_recipe_init(&in->recipe);
-    in->slots = 4 * engine->config.threads + 4;
-    in->ring = calloc(in->slots, sizeof *in->ring);
-    in->window = malloc(WINDOW);
-    bool complete = in->ring != NULL && in->window != NULL;
-    for (unsigned i = 0; complete && i < in->slots; i++) {
-        struct slot *slot = &in->ring[i];
-        slot->ingest = in;
-        slot->raw = malloc(CKPT_CHUNK_MAX);
-        slot->draft.record = malloc(ckpt_record_bound(CKPT_CHUNK_MAX));
-        complete = slot->raw != NULL && slot->draft.record != NULL;
-    }
-    if (!complete) {
+    enum ckpt_err err = ckpt_pipeline_create(engine->store, engine->pool, &in->pipeline);
+    if (err != CKPT_OK) {
         ckpt_ingest_free(in);
-        return CKPT_ERR_NOMEM;
+        return err;
     }
     *ingest = in;
     return CKPT_OK;
@@ -131,17 +109,11 @@ void ckpt_ingest_free(struct ckpt_ingest *in)
     if (in == NULL) {
         return;
     }
-    for (unsigned i = 0; in->ring != NULL && i < in->slots; i++) {
-        free(in->ring[i].raw);
-        free(in->ring[i].draft.record);
-    }
-    free(in->ring);
-    free(in->window);
+    ckpt_pipeline_free(in->pipeline);
+    free(in->places);
     free(in->costs);
     free(in->rows);
     ckpt_recipe_clear(&in->recipe);
-    pthread_cond_destroy(&in->done);
-    pthread_mutex_destroy(&in->lock);
     free(in);
 }
 
@@ -313,35 +285,53 @@ static enum ckpt_err add_cost(struct ckpt_ingest *in, const struct ckpt_id *id, 
     return CKPT_OK;
 }
 
-/* Waits for the oldest slot and writes it, unless an error has made that pointless. */
-static enum ckpt_err commit_slot(struct ckpt_ingest *in, enum ckpt_err so_far)
+static enum ckpt_err add_place(struct ckpt_ingest *in, const struct place *place)
 {
-    struct slot *slot = &in->ring[in->head % in->slots];
-    pthread_mutex_lock(&in->lock);
-    while (!slot->done) {
-        pthread_cond_wait(&in->done, &in->lock);
+    if (in->places_count == in->places_room) {
+        size_t room = in->places_room == 0 ? 1024 : 2 * in->places_room;
+        struct place *places = realloc(in->places, room * sizeof *places);
+        if (places == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        in->places = places;
+        in->places_room = room;
     }
-    pthread_mutex_unlock(&in->lock);
-    in->head++;
-    enum ckpt_err err = so_far != CKPT_OK ? so_far : slot->err;
-    if (in->measuring) {
-        in->expected += (slot->draft.record_size + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        return err;
+    in->places[in->places_count++] = *place;
+    return CKPT_OK;
+}
+
+/* The chunk that has just been committed, and where its bytes belong. */
+static enum ckpt_err note_chunk(struct ckpt_ingest *in, const struct ckpt_product *product)
+{
+    struct ckpt_recipe_chunk chunk = {.id = product->draft->id,
+                                      .size = (uint32_t)product->draft->raw_size,
+                                      .width = product->width,
+                                      .key = product->key};
+    struct place place = {.chunk = (uint32_t)in->recipe.chunk_count};
+    enum ckpt_err err = ckpt_recipe_add(&in->recipe, &chunk);
+    for (size_t i = 0; err == CKPT_OK && i < product->count; i++) {
+        place.offset = product->pieces[i].offset;
+        place.size = product->pieces[i].size;
+        err = add_place(in, &place);
+        place.at += product->pieces[i].size;
     }
-    if (err == CKPT_OK) {
-        err = begin(in);
-    }
+    return err;
+}
+
+static enum ckpt_err commit_chunk(struct ckpt_ingest *in, const struct ckpt_product *product)
+{
     uint32_t added = 0;
     uint32_t record_size = 0;
+    enum ckpt_err err = begin(in);
     if (err == CKPT_OK) {
-        err = ckpt_object_commit(in->store, in->engine->codec, in->txn, &slot->draft, &added,
+        err = ckpt_object_commit(in->store, in->engine->codec, in->txn, product->draft, &added,
                                  &record_size);
     }
     if (err == CKPT_OK) {
-        err = add_cost(in, &slot->draft.id, record_size);
+        err = add_cost(in, &product->draft->id, record_size);
     }
     if (err == CKPT_OK) {
-        err = ckpt_recipe_append(&in->recipe, &slot->draft.id, slot->draft.raw_size);
+        err = note_chunk(in, product);
     }
     if (err != CKPT_OK) {
         return err;
@@ -357,120 +347,104 @@ static enum ckpt_err commit_slot(struct ckpt_ingest *in, enum ckpt_err so_far)
     return err;
 }
 
-static enum ckpt_err drain(struct ckpt_ingest *in, enum ckpt_err so_far)
+static enum ckpt_err take_product(struct ckpt_ingest *in, const struct ckpt_product *product)
 {
-    while (in->head < in->tail) {
-        enum ckpt_err err = commit_slot(in, so_far);
-        if (so_far == CKPT_OK) {
-            so_far = err;
-        }
+    if (in->measuring) {
+        size_t record = product->draft == NULL ? 0 : product->draft->record_size;
+        in->expected += (record + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        return CKPT_OK;
     }
-    return so_far;
+    if (product->draft != NULL) {
+        return commit_chunk(in, product);
+    }
+    struct place hole = {
+        .offset = product->hole_offset, .size = product->hole_size, .chunk = CKPT_HOLE};
+    return add_place(in, &hole);
 }
 
-static enum ckpt_err submit(struct ckpt_ingest *in, const uint8_t *bytes, size_t n)
+static int host_pread(void *arg, void *buf, size_t n, uint64_t offset)
 {
+    ssize_t got = ckpt_host_read_all(*(const int *)arg, buf, n, (off_t)offset);
+    return got >= 0 && (size_t)got == n ? 0 : -1;
+}
+
+/* How to cut it. A file that can't be read to its end has changed, or will fail again where that is told. */
+static enum ckpt_err make_plan(int fd, uint64_t size, struct ckpt_plan *plan)
+{
+    struct ckpt_source source = {.pread = host_pread, .arg = &fd, .size = size};
+    struct ckpt_parts parts = {0};
+    off_t hole = ckpt_host_lseek(fd, 0, SEEK_HOLE);
     enum ckpt_err err = CKPT_OK;
-    if (in->tail - in->head == in->slots) {
-        err = commit_slot(in, CKPT_OK);
+    /* A file with holes is to keep them, and is no checkpoint that a framework wrote. */
+    if (hole < 0 || (uint64_t)hole >= size) {
+        err = ckpt_container_read(&source, &parts);
     }
-    if (err != CKPT_OK) {
-        return err;
+    if (err == CKPT_OK || err == CKPT_ERR_IO) {
+        err = ckpt_plan_make(&parts, size, plan);
     }
-    struct slot *slot = &in->ring[in->tail % in->slots];
-    memcpy(slot->raw, bytes, n);
-    slot->draft.kind = CKPT_KIND_CHUNK;
-    slot->draft.raw = slot->raw;
-    slot->draft.raw_size = n;
-    slot->draft.record_size = 0;
-    slot->done = false;
-    err = ckpt_pool_submit(in->engine->pool, prepare_slot, slot);
-    if (err == CKPT_OK) {
-        in->tail++;
-    }
+    ckpt_parts_clear(&parts);
     return err;
 }
 
-/* Cuts and submits [START, END) of the file, which has no hole in it. */
-static enum ckpt_err take_data(struct ckpt_ingest *in, int fd, uint64_t start, uint64_t end)
+static enum ckpt_err run_pipeline(struct ckpt_ingest *in, int fd, const struct ckpt_plan *plan,
+                                  const struct ckpt_base *base)
 {
-    size_t have = 0;
-    uint64_t at = start;
-    while (at < end || have > 0) {
-        if (at < end) {
-            size_t want = WINDOW - have;
-            if (want > end - at) {
-                want = (size_t)(end - at);
-            }
-            ssize_t n = ckpt_host_read_all(fd, in->window + have, want, (off_t)at);
-            if (n < 0) {
-                return ckpt_err_from_errno(errno);
-            }
-            if ((size_t)n < want) {
-                return CKPT_ERR_CHANGED;
-            }
-            have += want;
-            at += want;
+    struct ckpt_product product;
+    enum ckpt_err err = ckpt_pipeline_start(in->pipeline, fd, in->file_size, plan, base);
+    while (err == CKPT_OK) {
+        err = ckpt_pipeline_next(in->pipeline, &product);
+        if (err == CKPT_OK) {
+            err = take_product(in, &product);
+            ckpt_pipeline_release(in->pipeline);
         }
-        size_t used = 0;
-        while (have - used >= CKPT_CHUNK_MAX || (at == end && used < have)) {
-            size_t n = ckpt_chunker_cut(&in->store->chunker, in->window + used, have - used);
-            enum ckpt_err err = submit(in, in->window + used, n);
-            if (err != CKPT_OK) {
-                return err;
-            }
-            used += n;
-        }
-        memmove(in->window, in->window + used, have - used);
-        have -= used;
     }
-    return CKPT_OK;
+    ckpt_pipeline_stop(in->pipeline);
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
-/* Holes must come after the chunks before them: they wait for the ring. */
-static enum ckpt_err take_hole(struct ckpt_ingest *in, uint64_t size)
+static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *job, int fd)
 {
-    enum ckpt_err err = drain(in, CKPT_OK);
-    return err == CKPT_OK && !in->measuring ? ckpt_recipe_append(&in->recipe, NULL, size) : err;
-}
-
-/* Where the data that starts at AT ends. A hole smaller than a chunk isn't worth an extent: it counts as
-   the zeros it reads as. */
-static uint64_t data_end(int fd, uint64_t at, uint64_t size)
-{
-    for (;;) {
-        off_t hole = ckpt_host_lseek(fd, (off_t)at, SEEK_HOLE);
-        if (hole < 0 || (uint64_t)hole >= size) {
-            return size;
-        }
-        off_t data = ckpt_host_lseek(fd, hole, SEEK_DATA);
-        if (data < 0 || data - hole >= CKPT_CHUNK_MIN) {
-            return (uint64_t)hole;
-        }
-        at = (uint64_t)data;
+    struct ckpt_plan plan = {0};
+    struct ckpt_base base = {0};
+    if (in->file_size == 0) {
+        return CKPT_OK;
     }
+    enum ckpt_err err = make_plan(fd, in->file_size, &plan);
+    if (err == CKPT_OK && in->file_size >= BASE_MIN) {
+        err = ckpt_ingest_commit(in);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_base_choose(in->store, in->engine->codec, job->dir, job->name, &plan, &base);
+    }
+    if (err == CKPT_OK) {
+        err = run_pipeline(in, fd, &plan, &base);
+    }
+    ckpt_base_clear(&base);
+    ckpt_plan_clear(&plan);
+    return err;
 }
 
-static enum ckpt_err take_file(struct ckpt_ingest *in, int fd, uint64_t size)
+static int by_offset(const void *a, const void *b)
 {
-    uint64_t at = 0;
+    const struct place *one = a;
+    const struct place *other = b;
+    return one->offset < other->offset ? -1 : one->offset > other->offset;
+}
+
+/* The chunks came in the order of their first bytes; the file is in the order of all of them. */
+static enum ckpt_err complete_recipe(struct ckpt_ingest *in)
+{
     enum ckpt_err err = CKPT_OK;
-    while (err == CKPT_OK && at < size) {
-        off_t data = ckpt_host_lseek(fd, (off_t)at, SEEK_DATA);
-        uint64_t from = data >= 0 ? (uint64_t)data : errno == ENXIO ? size : at;
-        if (from > size) {
-            from = size;
-        }
-        if (from > at) {
-            err = take_hole(in, from - at);
-            at = from;
-            continue;
-        }
-        uint64_t to = data_end(fd, at, size);
-        err = take_data(in, fd, at, to);
-        at = to;
+    if (in->places_count > 0) {
+        qsort(in->places, in->places_count, sizeof *in->places, by_offset);
     }
-    return drain(in, err);
+    for (size_t i = 0; err == CKPT_OK && i < in->places_count; i++) {
+        const struct place *place = &in->places[i];
+        assert(place->offset == in->recipe.size);
+        err = ckpt_recipe_append(&in->recipe, place->chunk, place->at, place->size);
+    }
+    assert(err != CKPT_OK || in->recipe.size == in->file_size);
+    return err;
 }
 
 /* ---- the version ---- */
@@ -503,7 +477,10 @@ static enum ckpt_err put_recipe(struct ckpt_ingest *in, struct ckpt_id *id, bool
     size_t size = 0;
     uint32_t added = 0;
     uint32_t record_size = 0;
-    enum ckpt_err err = ckpt_recipe_encode(&in->recipe, &raw, &size);
+    enum ckpt_err err = complete_recipe(in);
+    if (err == CKPT_OK) {
+        err = ckpt_recipe_encode(&in->recipe, &raw, &size);
+    }
     if (err != CKPT_OK) {
         return err;
     }
@@ -646,7 +623,7 @@ static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, i
     if (job->measured_at != in->engine->recorded) {
         in->expected = 0;
         in->measuring = true;
-        err = take_file(in, fd, in->file_size);
+        err = take_file(in, job, fd);
         in->measuring = false;
         job->measured = in->expected;
         job->measured_at = in->engine->recorded;
@@ -686,7 +663,7 @@ enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
     struct stat st = {0};
     ckpt_recipe_clear(&in->recipe);
     ckpt_recipe_init(&in->recipe);
-    in->costs_count = in->booked = in->rows_count = 0;
+    in->costs_count = in->booked = in->rows_count = in->places_count = 0;
     in->added = 0;
 
     enum ckpt_err err = open_job(in, job, &fd, &st);
@@ -695,7 +672,7 @@ enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
         err = check_space(in, job, fd);
     }
     if (err == CKPT_OK) {
-        err = take_file(in, fd, in->file_size);
+        err = take_file(in, job, fd);
         if (err == CKPT_OK) {
             err = publish(in, job, fd, &st);
         }

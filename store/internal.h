@@ -26,9 +26,13 @@ struct ckpt_store {
     struct ckpt_report report;
     struct ckpt_chunker chunker;
     atomic_bool stopped;
+    unsigned depth; /* see ckpt_store_depth; set before there are threads */
     pthread_mutex_t pins_lock;
     struct ckpt_pins *pins; /* pins_lock */
 };
+
+/* The longest chain of differences that is made. Existing longer ones stay. */
+unsigned ckpt_store_depth(const struct ckpt_store *store);
 
 /* ckpt_txn_write for a change of the store: STOPPED when it has stopped. An I/O error stops it. */
 CKPT_MUST_USE enum ckpt_err ckpt_store_begin(struct ckpt_store *store, struct ckpt_txn **txn);

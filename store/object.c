@@ -9,6 +9,7 @@
 #include "object.h"
 #include "bytes.h"
 #include "internal.h"
+#include "lineage.h"
 #include <string.h>
 
 enum { SALT_MAX = 255 };
@@ -21,16 +22,25 @@ enum { SALT_MAX = 255 };
  *      8     4  raw length
  *     12     4  record length
  *     16     1  kind
- *     17     7  reserved, zero
+ *     17     1  codec
+ *     18     1  element width
+ *     19     1  flags: bit 0 alone
+ *     20     4  reserved, zero
+ *     24    16  id of the previous state, zero for none
  */
 enum {
     REFS_COUNT = 0,
     REFS_RAW = 8,
     REFS_RECORD = 12,
     REFS_KIND = 16,
-    REFS_RESERVED = 17,
-    REFS_SIZE = 24,
+    REFS_CODEC = 17,
+    REFS_WIDTH = 18,
+    REFS_FLAGS = 19,
+    REFS_RESERVED = 20,
+    REFS_PREVIOUS = 24,
+    REFS_SIZE = 40,
 };
+enum { FLAG_ALONE = 1 };
 
 static const char counters_key[] = "counters";
 
@@ -51,7 +61,7 @@ static enum ckpt_err get_record(struct ckpt_txn *txn, const struct ckpt_id *id,
  * scratch. A damaged record is "other": the draft then takes the next salt, so new data is safe
  * even where old data is damaged.
  */
-static enum ckpt_err compare(struct ckpt_store *store, struct ckpt_codec *codec,
+static enum ckpt_err compare(struct ckpt_store *store, struct ckpt_codec *codec, struct ckpt_txn *txn,
                              const struct ckpt_draft *draft, const struct ckpt_slice *stored,
                              enum found *found)
 {
@@ -62,11 +72,10 @@ static enum ckpt_err compare(struct ckpt_store *store, struct ckpt_codec *codec,
         *found = FOUND_OTHER;
         return CKPT_OK;
     }
-    if (err == CKPT_OK && record.codec == CKPT_CODEC_RAW) {
+    if (err == CKPT_OK && record.coding.id == CKPT_CODEC_RAW) {
         raw = record.payload;
     } else if (err == CKPT_OK) {
-        err = ckpt_codec_decode(codec, record.codec, record.payload, record.payload_size,
-                                draft->record, record.raw_size);
+        err = ckpt_object_decode(store, codec, txn, &record, draft->record);
         raw = draft->record;
     }
     if (err == CKPT_ERR_CORRUPT) {
@@ -86,11 +95,45 @@ static enum ckpt_err compare(struct ckpt_store *store, struct ckpt_codec *codec,
     return CKPT_OK;
 }
 
+/* BASE: the raw bytes of draft->base, NULL when it isn't to be used. */
 static enum ckpt_err encode(struct ckpt_store *store, struct ckpt_codec *codec,
-                            struct ckpt_draft *draft)
+                            struct ckpt_draft *draft, const void *base)
 {
-    return ckpt_record_encode(codec, store->seed, draft->kind, &draft->id, draft->salt, draft->raw,
-                              draft->raw_size, draft->record, &draft->record_size);
+    struct ckpt_recording recording = {.kind = draft->kind,
+                                       .id = draft->id,
+                                       .salt = draft->salt,
+                                       .raw = draft->raw,
+                                       .raw_size = draft->raw_size,
+                                       .width = draft->width,
+                                       .base = base};
+    if (base != NULL) {
+        recording.base_id = draft->base;
+    }
+    enum ckpt_err err = ckpt_record_encode(codec, store->seed, &recording, draft->record,
+                                           &draft->record_size, &draft->coding);
+    if (err == CKPT_OK && base != NULL) {
+        draft->alone = !ckpt_codec_needs_base(draft->coding.id);
+        draft->previous = draft->alone ? (struct ckpt_id){0} : draft->base;
+    }
+    return err;
+}
+
+/* With the state before it where that can be had and may help. */
+static enum ckpt_err encode_new(struct ckpt_store *store, struct ckpt_codec *codec,
+                                struct ckpt_draft *draft)
+{
+    struct ckpt_lineage lineage = {0};
+    draft->alone = false;
+    draft->previous = (struct ckpt_id){0};
+    if (!ckpt_id_is_zero(&draft->base)) {
+        enum ckpt_err err = ckpt_lineage_base(store, codec, draft, &lineage);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        draft->alone = lineage.alone;
+        draft->previous = lineage.previous;
+    }
+    return encode(store, codec, draft, lineage.bytes);
 }
 
 /* All salts taken: 256 different contents under ids that were meant to be unique. Damage, not
@@ -130,7 +173,7 @@ enum ckpt_err ckpt_object_prepare(struct ckpt_store *store, struct ckpt_codec *c
             found = FOUND_NOTHING;
             err = CKPT_OK;
         } else if (err == CKPT_OK) {
-            err = compare(store, codec, draft, &stored, &found);
+            err = compare(store, codec, txn, draft, &stored, &found);
             if (err == CKPT_OK && found == FOUND_SAME) {
                 memcpy(draft->record, stored.data, CKPT_RECORD_HEADER);
             }
@@ -138,14 +181,14 @@ enum ckpt_err ckpt_object_prepare(struct ckpt_store *store, struct ckpt_codec *c
     }
     ckpt_txn_abort(txn); /* before the encoding: a reader makes the file grow */
     if (err == CKPT_OK && found == FOUND_NOTHING) {
-        err = encode(store, codec, draft);
+        err = encode_new(store, codec, draft);
     }
     return err;
 }
 
 /* Whether the record under the draft's id is the one that prepare compared or encoded; decides it
    by comparing where that can't be seen from the scratch (which is then used up). */
-static enum ckpt_err recheck(struct ckpt_store *store, struct ckpt_codec *codec,
+static enum ckpt_err recheck(struct ckpt_store *store, struct ckpt_codec *codec, struct ckpt_txn *txn,
                              struct ckpt_draft *draft, bool scratch_valid,
                              const struct ckpt_slice *stored, enum found *found)
 {
@@ -159,7 +202,7 @@ static enum ckpt_err recheck(struct ckpt_store *store, struct ckpt_codec *codec,
         return CKPT_OK;
     }
     draft->record_size = 0;
-    return compare(store, codec, draft, stored, found);
+    return compare(store, codec, txn, draft, stored, found);
 }
 
 static void refs_encode(const struct ckpt_refs *refs, uint8_t row[REFS_SIZE])
@@ -169,6 +212,10 @@ static void refs_encode(const struct ckpt_refs *refs, uint8_t row[REFS_SIZE])
     ckpt_put_le32(row + REFS_RAW, refs->raw_size);
     ckpt_put_le32(row + REFS_RECORD, refs->record_size);
     row[REFS_KIND] = (uint8_t)refs->kind;
+    row[REFS_CODEC] = (uint8_t)refs->coding.id;
+    row[REFS_WIDTH] = refs->coding.width;
+    row[REFS_FLAGS] = refs->alone ? FLAG_ALONE : 0;
+    memcpy(row + REFS_PREVIOUS, refs->previous.bytes, CKPT_ID_SIZE);
 }
 
 static enum ckpt_err refs_put(struct ckpt_txn *txn, const struct ckpt_id *id,
@@ -196,15 +243,16 @@ enum ckpt_err ckpt_object_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
         .raw_size = ckpt_get_le32(row + REFS_RAW),
         .record_size = ckpt_get_le32(row + REFS_RECORD),
         .kind = (enum ckpt_kind)row[REFS_KIND],
+        .coding = {.id = (enum ckpt_codec_id)row[REFS_CODEC], .width = row[REFS_WIDTH]},
+        .alone = row[REFS_FLAGS] != 0,
     };
+    memcpy(refs.previous.bytes, row + REFS_PREVIOUS, CKPT_ID_SIZE);
     if (refs.count == 0 ||
-        (row[REFS_KIND] != CKPT_KIND_CHUNK && row[REFS_KIND] != CKPT_KIND_RECIPE)) {
+        (row[REFS_KIND] != CKPT_KIND_CHUNK && row[REFS_KIND] != CKPT_KIND_RECIPE) ||
+        row[REFS_CODEC] >= CKPT_CODECS || row[REFS_FLAGS] > FLAG_ALONE ||
+        ckpt_get_le32(row + REFS_RESERVED) != 0 ||
+        (ckpt_codec_needs_base(refs.coding.id) && ckpt_id_is_zero(&refs.previous))) {
         return CKPT_ERR_CORRUPT;
-    }
-    for (size_t i = REFS_RESERVED; i < REFS_SIZE; i++) {
-        if (row[i] != 0) {
-            return CKPT_ERR_CORRUPT;
-        }
     }
     *out = refs;
     return CKPT_OK;
@@ -219,6 +267,9 @@ static enum ckpt_err insert(struct ckpt_txn *txn, const struct ckpt_draft *draft
         .raw_size = (uint32_t)draft->raw_size,
         .record_size = (uint32_t)draft->record_size,
         .kind = draft->kind,
+        .coding = draft->coding,
+        .alone = draft->alone,
+        .previous = draft->previous,
     };
     struct ckpt_counters more = {
         .unique = draft->raw_size,
@@ -230,6 +281,9 @@ static enum ckpt_err insert(struct ckpt_txn *txn, const struct ckpt_draft *draft
     if (err == CKPT_OK) {
         refs_encode(&refs, row);
         err = ckpt_db_insert(txn, CKPT_TABLE_REFS, draft->id.bytes, CKPT_ID_SIZE, row, sizeof row);
+    }
+    if (err == CKPT_OK && !ckpt_id_is_zero(&draft->previous)) {
+        err = ckpt_lineage_add(txn, &draft->previous, &draft->id);
     }
     if (err == CKPT_OK) {
         err = ckpt_counters_add(txn, &more);
@@ -270,7 +324,7 @@ enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct ckpt_codec *co
             break;
         }
         if (err == CKPT_OK) {
-            err = recheck(store, codec, draft, scratch_valid, &stored, &found);
+            err = recheck(store, codec, txn, draft, scratch_valid, &stored, &found);
         }
         if (err != CKPT_OK) {
             return err;
@@ -291,8 +345,15 @@ enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct ckpt_codec *co
         }
         return err;
     }
-    /* Not encoded yet when prepare had a hit that has gone, or when the salt is another one now. */
-    err = draft->record_size > 0 ? CKPT_OK : encode(store, codec, draft);
+    /* Not encoded yet when prepare had a hit that has gone, or when the salt is another one now; both are rare, and then
+       it goes without a base. */
+    if (draft->record_size == 0) {
+        draft->alone = false;
+        draft->previous = (struct ckpt_id){0};
+        err = encode(store, codec, draft, NULL);
+    } else {
+        err = CKPT_OK;
+    }
     if (err == CKPT_OK) {
         err = insert(txn, draft);
     }
@@ -334,9 +395,17 @@ enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id, 
         .stored = 0 - (uint64_t)refs.record_size,
         .objects = UINT64_MAX,
     };
+    bool needed = false;
+    err = ckpt_lineage_any(txn, id, &needed);
+    if (err != CKPT_OK || needed) {
+        return needed ? CKPT_ERR_NEEDED : err;
+    }
     err = ckpt_db_del(txn, CKPT_TABLE_OBJECTS, id->bytes, CKPT_ID_SIZE);
     if (err == CKPT_ERR_NOT_FOUND) { /* a refs row without an object */
         return CKPT_ERR_CORRUPT;
+    }
+    if (err == CKPT_OK && !ckpt_id_is_zero(&refs.previous)) {
+        err = ckpt_lineage_del(txn, &refs.previous, id);
     }
     if (err == CKPT_OK) {
         err = ckpt_db_del(txn, CKPT_TABLE_REFS, id->bytes, CKPT_ID_SIZE);
@@ -346,6 +415,98 @@ enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id, 
     }
     if (err == CKPT_OK) {
         *gone = true;
+    }
+    return err;
+}
+
+/* Puts REFS, whose previous was BEFORE. */
+static enum ckpt_err relink(struct ckpt_txn *txn, const struct ckpt_id *id, const struct ckpt_refs *refs,
+                            const struct ckpt_id *before)
+{
+    enum ckpt_err err = refs_put(txn, id, refs);
+    if (err == CKPT_OK && !ckpt_id_is_zero(before)) {
+        err = ckpt_lineage_del(txn, before, id);
+    }
+    if (err == CKPT_OK && !ckpt_id_is_zero(&refs->previous)) {
+        err = ckpt_lineage_add(txn, &refs->previous, id);
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_object_recode(struct ckpt_txn *txn, const struct ckpt_recoded *recoded)
+{
+    struct ckpt_refs refs;
+    enum ckpt_err err = ckpt_object_refs(txn, &recoded->id, &refs);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    struct ckpt_counters change = {.stored = recoded->record_size - (uint64_t)refs.record_size};
+    struct ckpt_id before = refs.previous;
+    refs.record_size = (uint32_t)recoded->record_size;
+    refs.coding = recoded->coding;
+    refs.alone = recoded->alone;
+    refs.previous = recoded->previous;
+    err = ckpt_db_put(txn, CKPT_TABLE_OBJECTS, recoded->id.bytes, CKPT_ID_SIZE, recoded->record,
+                      recoded->record_size);
+    if (err == CKPT_OK) {
+        err = relink(txn, &recoded->id, &refs, &before);
+    }
+    return err == CKPT_OK ? ckpt_counters_add(txn, &change) : err;
+}
+
+enum ckpt_err ckpt_object_relink(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                 const struct ckpt_id *previous)
+{
+    struct ckpt_refs refs;
+    enum ckpt_err err = ckpt_object_refs(txn, id, &refs);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    struct ckpt_id before = refs.previous;
+    refs.previous = *previous;
+    return relink(txn, id, &refs, &before);
+}
+
+/* The record of the chunk that the record AFTER is a difference from. */
+static enum ckpt_err base_record(struct ckpt_store *store, struct ckpt_txn *txn,
+                                 const struct ckpt_record *after, struct ckpt_record *out)
+{
+    struct ckpt_slice stored;
+    struct ckpt_record record;
+    enum ckpt_err err = get_record(txn, &after->base, &stored);
+    if (err == CKPT_OK) {
+        err = ckpt_record_parse(store->seed, stored.data, stored.size, &record);
+    }
+    if (err == CKPT_OK && (record.kind != CKPT_KIND_CHUNK || record.raw_size != after->raw_size ||
+                           !ckpt_id_equal(&record.id, &after->base))) {
+        err = CKPT_ERR_CORRUPT;
+    }
+    if (err == CKPT_OK) {
+        *out = record;
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
+}
+
+enum ckpt_err ckpt_object_decode(struct ckpt_store *store, struct ckpt_codec *codec,
+                                 struct ckpt_txn *txn, const struct ckpt_record *record, void *buf)
+{
+    struct ckpt_record chain[CKPT_LINEAGE_MAX + 1];
+    unsigned n = 1;
+    enum ckpt_err err = CKPT_OK;
+    chain[0] = *record;
+    while (err == CKPT_OK && !ckpt_id_is_zero(&chain[n - 1].base)) {
+        if (n > CKPT_LINEAGE_MAX) {
+            return CKPT_ERR_CORRUPT; /* no chain is that long: they go round in a circle */
+        }
+        err = base_record(store, txn, &chain[n - 1], &chain[n]);
+        n++;
+    }
+    const void *base = NULL;
+    while (err == CKPT_OK && n-- > 0) {
+        void *out = n == 0 ? buf : ckpt_codec_buffer(codec, n % 2, chain[n].raw_size);
+        err = out == NULL ? CKPT_ERR_NOMEM
+                          : ckpt_record_decode(codec, store->seed, &chain[n], base, out);
+        base = out;
     }
     return err;
 }
@@ -367,7 +528,7 @@ enum ckpt_err ckpt_object_read(struct ckpt_store *store, struct ckpt_codec *code
     if (record.kind != kind || record.raw_size != size || !ckpt_id_equal(&record.id, id)) {
         return CKPT_ERR_CORRUPT;
     }
-    return ckpt_record_decode(codec, store->seed, &record, buf);
+    return ckpt_object_decode(store, codec, txn, &record, buf);
 }
 
 enum ckpt_err ckpt_counters_get(struct ckpt_txn *txn, struct ckpt_counters *out)

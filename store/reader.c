@@ -211,12 +211,12 @@ static void return_codec(struct ckpt_cache *cache, struct spare_codec *spare)
 }
 
 /* The decoded chunk, in use until unclaim; or its error. */
-static enum ckpt_err get(struct ckpt_cache *cache, const struct ckpt_extent *extent,
+static enum ckpt_err get(struct ckpt_cache *cache, const struct ckpt_recipe_chunk *chunk,
                          struct entry **out)
 {
     bool mine = false;
     pthread_mutex_lock(&cache->lock);
-    struct entry *entry = claim(cache, &extent->id, (size_t)extent->size, &mine);
+    struct entry *entry = claim(cache, &chunk->id, chunk->size, &mine);
     while (entry != NULL && !mine && !entry->ready) {
         pthread_cond_wait(&cache->ready, &cache->lock);
     }
@@ -238,7 +238,7 @@ static enum ckpt_err get(struct ckpt_cache *cache, const struct ckpt_extent *ext
         }
     }
     enum ckpt_err err = entry->err;
-    if (err == CKPT_OK && entry->size != extent->size) {
+    if (err == CKPT_OK && entry->size != chunk->size) {
         err = CKPT_ERR_CORRUPT;
     }
     if (err != CKPT_OK) {
@@ -262,7 +262,7 @@ static void decode_ahead(void *arg, struct ckpt_codec *codec)
     free(ahead);
 }
 
-static void look_ahead(struct ckpt_cache *cache, const struct ckpt_extent *extent)
+static void look_ahead(struct ckpt_cache *cache, const struct ckpt_recipe_chunk *chunk)
 {
     bool mine = false;
     struct ahead *ahead = malloc(sizeof *ahead);
@@ -270,7 +270,7 @@ static void look_ahead(struct ckpt_cache *cache, const struct ckpt_extent *exten
         return;
     }
     pthread_mutex_lock(&cache->lock);
-    struct entry *entry = claim(cache, &extent->id, (size_t)extent->size, &mine);
+    struct entry *entry = claim(cache, &chunk->id, chunk->size, &mine);
     pthread_mutex_unlock(&cache->lock);
     if (entry == NULL || !mine) {
         if (entry != NULL) {
@@ -357,14 +357,14 @@ uint64_t ckpt_reader_size(const struct ckpt_reader *reader)
     return reader->recipe.size;
 }
 
-void ckpt_report_chunk(struct ckpt_store *store, const char *label,
-                       const struct ckpt_extent *extent, enum ckpt_err err)
+void ckpt_report_chunk(struct ckpt_store *store, const char *label, uint64_t offset,
+                       const struct ckpt_id *chunk, enum ckpt_err err)
 {
     char hex[CKPT_ID_HEX];
-    ckpt_id_hex(&extent->id, hex);
+    ckpt_id_hex(chunk, hex);
     ckpt_reportf(&store->report, CKPT_ERROR,
                  "%s can't be read at offset %llu: chunk %s: %s; run: ckpt verify", label,
-                 (unsigned long long)extent->offset, hex, ckpt_err_text(err));
+                 (unsigned long long)offset, hex, ckpt_err_text(err));
 }
 
 static void read_ahead(struct ckpt_reader *reader, uint64_t offset, uint64_t end)
@@ -382,8 +382,9 @@ static void read_ahead(struct ckpt_reader *reader, uint64_t offset, uint64_t end
     uint64_t stop = end + AHEAD;
     for (size_t i = ckpt_recipe_at(&reader->recipe, end);
          i < reader->recipe.count && reader->recipe.extents[i].offset < stop; i++) {
-        if (!ckpt_extent_is_hole(&reader->recipe.extents[i])) {
-            look_ahead(reader->cache, &reader->recipe.extents[i]);
+        const struct ckpt_extent *extent = &reader->recipe.extents[i];
+        if (!ckpt_extent_is_hole(extent)) {
+            look_ahead(reader->cache, &reader->recipe.chunks[extent->chunk]);
         }
     }
 }
@@ -412,13 +413,14 @@ enum ckpt_err ckpt_reader_pread(struct ckpt_reader *reader, void *buf, size_t n,
         if (ckpt_extent_is_hole(extent)) {
             memset(out + done, 0, take);
         } else {
+            const struct ckpt_recipe_chunk *chunk = &recipe->chunks[extent->chunk];
             struct entry *entry = NULL;
-            enum ckpt_err err = get(reader->cache, extent, &entry);
+            enum ckpt_err err = get(reader->cache, chunk, &entry);
             if (err != CKPT_OK) {
-                ckpt_report_chunk(reader->cache->store, reader->label, extent, err);
+                ckpt_report_chunk(reader->cache->store, reader->label, extent->offset, &chunk->id, err);
                 return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
             }
-            memcpy(out + done, entry->bytes + from, take);
+            memcpy(out + done, entry->bytes + extent->at + from, take);
             unclaim(reader->cache, entry);
         }
         done += take;

@@ -2,11 +2,12 @@
  * A recipe's raw bytes (FORMAT.md):
  *
  * offset  size  field
- *      0     4  magic "CKR1"
- *      4     4  reserved, zero
+ *      0     4  magic "CKR2"
+ *      4     4  number of chunks
  *      8     8  size of the file
  *     16     8  number of extents
- *     24    24  each: id (16), then bits 0..62 length, bit 63 set for a hole
+ *     24    32  each chunk: id (16), length (4), width (1), reserved (3), key (8)
+ *           16  each extent: length (8), chunk (4; all ones for a hole), offset in the chunk (4)
  */
 #include "recipe.h"
 #include "bytes.h"
@@ -14,9 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER = 24, EXTENT = 24, EXTENT_LENGTH = 16 };
-static const char magic[4] = "CKR1";
-static const uint64_t hole_bit = UINT64_C(1) << 63;
+enum {
+    HEADER = 24,
+    CHUNK = 32,
+    CHUNK_SIZE = 16,
+    CHUNK_WIDTH = 20,
+    CHUNK_KEY = 24,
+    EXTENT = 16,
+    EXTENT_CHUNK = 8,
+    EXTENT_AT = 12,
+};
+static const char magic[4] = "CKR2";
 
 void ckpt_recipe_init(struct ckpt_recipe *recipe)
 {
@@ -25,22 +34,46 @@ void ckpt_recipe_init(struct ckpt_recipe *recipe)
 
 void ckpt_recipe_clear(struct ckpt_recipe *recipe)
 {
+    free(recipe->chunks);
     free(recipe->extents);
     ckpt_recipe_init(recipe);
 }
 
 bool ckpt_extent_is_hole(const struct ckpt_extent *extent)
 {
-    return ckpt_id_is_zero(&extent->id);
+    return extent->chunk == CKPT_HOLE;
 }
 
-enum ckpt_err ckpt_recipe_append(struct ckpt_recipe *recipe, const struct ckpt_id *id, uint64_t size)
+enum ckpt_err ckpt_recipe_add(struct ckpt_recipe *recipe, const struct ckpt_recipe_chunk *chunk)
 {
-    if (size == 0 || size >= hole_bit - recipe->size) {
+    bool width_ok = chunk->width <= 2 || chunk->width == 4 || chunk->width == 8;
+    if (chunk->size == 0 || chunk->size > CKPT_CHUNK_RAW_MAX || !width_ok ||
+        ckpt_id_is_zero(&chunk->id) || recipe->chunk_count == CKPT_HOLE) {
         return CKPT_ERR_INVALID;
     }
-    if (id == NULL && recipe->count > 0 &&
-        ckpt_extent_is_hole(&recipe->extents[recipe->count - 1])) {
+    if (recipe->chunk_count == recipe->chunk_room) {
+        size_t room = recipe->chunk_room == 0 ? 64 : 2 * recipe->chunk_room;
+        struct ckpt_recipe_chunk *chunks = realloc(recipe->chunks, room * sizeof *chunks);
+        if (chunks == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        recipe->chunks = chunks;
+        recipe->chunk_room = room;
+    }
+    recipe->chunks[recipe->chunk_count++] = *chunk;
+    return CKPT_OK;
+}
+
+enum ckpt_err ckpt_recipe_append(struct ckpt_recipe *recipe, uint32_t chunk, uint32_t at, uint64_t size)
+{
+    bool hole = chunk == CKPT_HOLE;
+    if (size == 0 || size > (uint64_t)INT64_MAX - recipe->size ||
+        (hole ? at != 0
+              : chunk >= recipe->chunk_count || at > recipe->chunks[chunk].size ||
+                    size > recipe->chunks[chunk].size - at)) {
+        return CKPT_ERR_INVALID;
+    }
+    if (hole && recipe->count > 0 && ckpt_extent_is_hole(&recipe->extents[recipe->count - 1])) {
         recipe->extents[recipe->count - 1].size += size;
         recipe->size += size;
         return CKPT_OK;
@@ -54,13 +87,8 @@ enum ckpt_err ckpt_recipe_append(struct ckpt_recipe *recipe, const struct ckpt_i
         recipe->extents = extents;
         recipe->room = room;
     }
-    struct ckpt_extent *extent = &recipe->extents[recipe->count++];
-    memset(extent, 0, sizeof *extent);
-    if (id != NULL) {
-        extent->id = *id;
-    }
-    extent->offset = recipe->size;
-    extent->size = size;
+    recipe->extents[recipe->count++] =
+        (struct ckpt_extent){.offset = recipe->size, .size = size, .chunk = chunk, .at = at};
     recipe->size += size;
     return CKPT_OK;
 }
@@ -82,7 +110,7 @@ size_t ckpt_recipe_at(const struct ckpt_recipe *recipe, uint64_t offset)
 
 enum ckpt_err ckpt_recipe_encode(const struct ckpt_recipe *recipe, uint8_t **out, size_t *size)
 {
-    size_t n = HEADER + recipe->count * EXTENT;
+    size_t n = HEADER + recipe->chunk_count * CHUNK + recipe->count * EXTENT;
     if (n > UINT32_MAX) {
         return CKPT_ERR_INVALID;
     }
@@ -91,52 +119,78 @@ enum ckpt_err ckpt_recipe_encode(const struct ckpt_recipe *recipe, uint8_t **out
         return CKPT_ERR_NOMEM;
     }
     memcpy(bytes, magic, sizeof magic);
+    ckpt_put_le32(bytes + 4, (uint32_t)recipe->chunk_count);
     ckpt_put_le64(bytes + 8, recipe->size);
     ckpt_put_le64(bytes + 16, recipe->count);
     uint8_t *at = bytes + HEADER;
+    for (size_t i = 0; i < recipe->chunk_count; i++, at += CHUNK) {
+        const struct ckpt_recipe_chunk *chunk = &recipe->chunks[i];
+        memcpy(at, chunk->id.bytes, CKPT_ID_SIZE);
+        ckpt_put_le32(at + CHUNK_SIZE, chunk->size);
+        at[CHUNK_WIDTH] = chunk->width;
+        ckpt_put_le64(at + CHUNK_KEY, chunk->key);
+    }
     for (size_t i = 0; i < recipe->count; i++, at += EXTENT) {
         const struct ckpt_extent *extent = &recipe->extents[i];
-        memcpy(at, extent->id.bytes, CKPT_ID_SIZE);
-        ckpt_put_le64(at + EXTENT_LENGTH,
-                      extent->size | (ckpt_extent_is_hole(extent) ? hole_bit : 0));
+        ckpt_put_le64(at, extent->size);
+        ckpt_put_le32(at + EXTENT_CHUNK, extent->chunk);
+        ckpt_put_le32(at + EXTENT_AT, extent->at);
     }
     *out = bytes;
     *size = n;
     return CKPT_OK;
 }
 
-/* One extent of hostile bytes. */
-static enum ckpt_err decode_extent(const uint8_t *at, struct ckpt_recipe *recipe)
+/* One chunk of hostile bytes. */
+static enum ckpt_err decode_chunk(const uint8_t *at, struct ckpt_recipe *recipe)
 {
-    struct ckpt_id id;
-    memcpy(id.bytes, at, CKPT_ID_SIZE);
-    uint64_t word = ckpt_get_le64(at + EXTENT_LENGTH);
-    uint64_t length = word & ~hole_bit;
-    bool hole = (word & hole_bit) != 0;
-    bool after_hole =
-        recipe->count > 0 && ckpt_extent_is_hole(&recipe->extents[recipe->count - 1]);
-    if (hole != ckpt_id_is_zero(&id) || (hole && after_hole) ||
-        (!hole && length > CKPT_CHUNK_RAW_MAX)) {
+    struct ckpt_recipe_chunk chunk = {.size = ckpt_get_le32(at + CHUNK_SIZE),
+                                      .width = at[CHUNK_WIDTH],
+                                      .key = ckpt_get_le64(at + CHUNK_KEY)};
+    memcpy(chunk.id.bytes, at, CKPT_ID_SIZE);
+    if (at[CHUNK_WIDTH + 1] != 0 || at[CHUNK_WIDTH + 2] != 0 || at[CHUNK_WIDTH + 3] != 0) {
         return CKPT_ERR_CORRUPT;
     }
-    enum ckpt_err err = ckpt_recipe_append(recipe, hole ? NULL : &id, length);
+    enum ckpt_err err = ckpt_recipe_add(recipe, &chunk);
+    return err == CKPT_ERR_INVALID ? CKPT_ERR_CORRUPT : err;
+}
+
+static enum ckpt_err decode_extent(const uint8_t *at, struct ckpt_recipe *recipe)
+{
+    uint32_t chunk = ckpt_get_le32(at + EXTENT_CHUNK);
+    bool after_hole = recipe->count > 0 && ckpt_extent_is_hole(&recipe->extents[recipe->count - 1]);
+    if (chunk == CKPT_HOLE && after_hole) {
+        return CKPT_ERR_CORRUPT;
+    }
+    enum ckpt_err err =
+        ckpt_recipe_append(recipe, chunk, ckpt_get_le32(at + EXTENT_AT), ckpt_get_le64(at));
     return err == CKPT_ERR_INVALID ? CKPT_ERR_CORRUPT : err;
 }
 
 enum ckpt_err ckpt_recipe_decode(const void *bytes, size_t size, struct ckpt_recipe *recipe)
 {
-    const uint8_t *at = bytes;
+    const uint8_t *start = bytes;
     struct ckpt_recipe found;
     ckpt_recipe_init(&found);
-    if (size < HEADER || (size - HEADER) % EXTENT != 0 || memcmp(at, magic, sizeof magic) != 0 ||
-        ckpt_get_le32(at + 4) != 0 || ckpt_get_le64(at + 16) != (size - HEADER) / EXTENT) {
+    if (size < HEADER || memcmp(start, magic, sizeof magic) != 0) {
+        return CKPT_ERR_CORRUPT;
+    }
+    uint64_t chunks = ckpt_get_le32(start + 4);
+    uint64_t extents = ckpt_get_le64(start + 16);
+    size_t rest = size - HEADER;
+    if (chunks > rest / CHUNK || extents != (rest - chunks * CHUNK) / EXTENT ||
+        (rest - chunks * CHUNK) % EXTENT != 0) {
         return CKPT_ERR_CORRUPT;
     }
     enum ckpt_err err = CKPT_OK;
-    for (size_t i = HEADER; err == CKPT_OK && i < size; i += EXTENT) {
-        err = decode_extent(at + i, &found);
+    const uint8_t *at = start + HEADER;
+    for (uint64_t i = 0; err == CKPT_OK && i < chunks; i++, at += CHUNK) {
+        err = decode_chunk(at, &found);
     }
-    if (err == CKPT_OK && found.size != ckpt_get_le64(at + 8)) {
+    for (uint64_t i = 0; err == CKPT_OK && i < extents; i++, at += EXTENT) {
+        err = decode_extent(at, &found);
+    }
+    if (err == CKPT_OK && found.size != ckpt_get_le64(start + 8)) {
         err = CKPT_ERR_CORRUPT;
     }
     if (err != CKPT_OK) {

@@ -1,6 +1,6 @@
 /*
- * Whole files: writing one out, and comparing one with what is stored. Threads take extents in turn, each with
- * its own buffers, so memory is bounded by their number.
+ * Whole files: writing one out, and comparing one with what is stored. Threads take chunks in turn, each with
+ * its own buffers, so memory is bounded by their number; a chunk is decoded once, however many places it has.
  */
 #include "garbage.h"
 #include "internal.h"
@@ -15,12 +15,13 @@
 struct transfer {
     struct ckpt_store *store;
     const struct ckpt_recipe *recipe;
+    const struct ckpt_extent **order; /* its extents by chunk; holes are last */
     const char *label;
     int fd;
     bool compare;
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t moved;
-    size_t next;
+    size_t next; /* in ORDER */
     uint64_t done;
     unsigned running;
     enum ckpt_err err;
@@ -51,24 +52,24 @@ static enum ckpt_err make_room(struct buffers *buffers, size_t size, bool compar
     return CKPT_OK;
 }
 
+/* BYTES: what stands at EXTENT. */
 static enum ckpt_err write_extent(struct transfer *t, const struct ckpt_extent *extent,
-                                  const struct buffers *buffers)
+                                  const uint8_t *bytes)
 {
-    if (ckpt_host_write_all(t->fd, buffers->stored, (size_t)extent->size, (off_t)extent->offset) !=
-        0) {
+    if (ckpt_host_write_all(t->fd, bytes, (size_t)extent->size, (off_t)extent->offset) != 0) {
         return ckpt_err_from_errno(errno);
     }
     return CKPT_OK;
 }
 
 static enum ckpt_err compare_extent(struct transfer *t, const struct ckpt_extent *extent,
-                                    const struct buffers *buffers, bool *differs)
+                                    const uint8_t *bytes, uint8_t *found, bool *differs)
 {
-    ssize_t n = ckpt_host_read_all(t->fd, buffers->found, (size_t)extent->size, (off_t)extent->offset);
+    ssize_t n = ckpt_host_read_all(t->fd, found, (size_t)extent->size, (off_t)extent->offset);
     if (n < 0) {
         return ckpt_err_from_errno(errno);
     }
-    *differs = (uint64_t)n != extent->size || memcmp(buffers->found, buffers->stored, (size_t)n) != 0;
+    *differs = (uint64_t)n != extent->size || memcmp(found, bytes, (size_t)n) != 0;
     return CKPT_OK;
 }
 
@@ -87,35 +88,59 @@ static enum ckpt_err compare_hole(struct transfer *t, const struct ckpt_extent *
         if (piece.size > PIECE) {
             piece.size = PIECE;
         }
-        err = compare_extent(t, &piece, buffers, differs);
+        err = compare_extent(t, &piece, buffers->stored, buffers->found, differs);
     }
     return err;
 }
 
-static enum ckpt_err do_extent(struct transfer *t, const struct ckpt_extent *extent,
-                               struct buffers *buffers, bool *differs)
+static enum ckpt_err read_chunk(struct transfer *t, const struct ckpt_extent *extent,
+                                struct buffers *buffers)
 {
+    const struct ckpt_recipe_chunk *chunk = &t->recipe->chunks[extent->chunk];
     struct ckpt_txn *txn = NULL;
-    if (ckpt_extent_is_hole(extent)) {
-        return t->compare ? compare_hole(t, extent, buffers, differs) : CKPT_OK;
-    }
-    enum ckpt_err err = make_room(buffers, (size_t)extent->size, t->compare);
+    enum ckpt_err err = make_room(buffers, chunk->size, t->compare);
     if (err == CKPT_OK) {
         err = ckpt_txn_read(t->store->db, &txn);
-    }
-    if (err == CKPT_OK) {
-        err = ckpt_object_read(t->store, buffers->codec, txn, &extent->id, CKPT_KIND_CHUNK,
-                               buffers->stored, (size_t)extent->size);
-        ckpt_txn_abort(txn);
-        if (err != CKPT_OK) {
-            ckpt_report_chunk(t->store, t->label, extent, err);
-            return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
-        }
     }
     if (err != CKPT_OK) {
         return err;
     }
-    return t->compare ? compare_extent(t, extent, buffers, differs) : write_extent(t, extent, buffers);
+    err = ckpt_object_read(t->store, buffers->codec, txn, &chunk->id, CKPT_KIND_CHUNK, buffers->stored,
+                           chunk->size);
+    ckpt_txn_abort(txn);
+    if (err != CKPT_OK) {
+        ckpt_report_chunk(t->store, t->label, extent->offset, &chunk->id, err);
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
+}
+
+/* N extents of one chunk, or one hole. */
+static enum ckpt_err do_extents(struct transfer *t, const struct ckpt_extent **extents, size_t n,
+                                struct buffers *buffers, bool *differs)
+{
+    if (ckpt_extent_is_hole(extents[0])) {
+        return t->compare ? compare_hole(t, extents[0], buffers, differs) : CKPT_OK;
+    }
+    enum ckpt_err err = read_chunk(t, extents[0], buffers);
+    for (size_t i = 0; err == CKPT_OK && !*differs && i < n; i++) {
+        const uint8_t *bytes = buffers->stored + extents[i]->at;
+        err = t->compare ? compare_extent(t, extents[i], bytes, buffers->found, differs)
+                         : write_extent(t, extents[i], bytes);
+    }
+    return err;
+}
+
+/* How many extents from NEXT on are done together. */
+static size_t together(const struct transfer *t, uint64_t *bytes)
+{
+    size_t n = 0;
+    const struct ckpt_extent **order = t->order + t->next;
+    *bytes = 0;
+    do {
+        *bytes += order[n++]->size;
+    } while (t->next + n < t->recipe->count && !ckpt_extent_is_hole(order[0]) &&
+             order[n]->chunk == order[0]->chunk);
+    return n;
 }
 
 static void *work(void *arg)
@@ -125,12 +150,15 @@ static void *work(void *arg)
     enum ckpt_err err = ckpt_codec_create(&buffers.codec);
     pthread_mutex_lock(&t->lock);
     while (err == CKPT_OK && t->err == CKPT_OK && !t->differs && t->next < t->recipe->count) {
-        const struct ckpt_extent *extent = &t->recipe->extents[t->next++];
+        const struct ckpt_extent **extents = t->order + t->next;
+        uint64_t bytes = 0;
+        size_t n = together(t, &bytes);
         bool differs = false;
+        t->next += n;
         pthread_mutex_unlock(&t->lock);
-        err = do_extent(t, extent, &buffers, &differs);
+        err = do_extents(t, extents, n, &buffers, &differs);
         pthread_mutex_lock(&t->lock);
-        t->done += extent->size;
+        t->done += bytes;
         t->differs |= differs;
         pthread_cond_signal(&t->moved);
     }
@@ -204,6 +232,29 @@ static enum ckpt_err load(struct ckpt_store *store, const struct ckpt_id *id, co
     return err;
 }
 
+static int by_chunk(const void *a, const void *b)
+{
+    const struct ckpt_extent *one = *(const struct ckpt_extent *const *)a;
+    const struct ckpt_extent *other = *(const struct ckpt_extent *const *)b;
+    if (one->chunk != other->chunk) {
+        return one->chunk < other->chunk ? -1 : 1;
+    }
+    return one->offset < other->offset ? -1 : one->offset > other->offset;
+}
+
+static enum ckpt_err put_in_order(struct transfer *t)
+{
+    t->order = malloc((t->recipe->count + 1) * sizeof *t->order);
+    if (t->order == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < t->recipe->count; i++) {
+        t->order[i] = &t->recipe->extents[i];
+    }
+    qsort(t->order, t->recipe->count, sizeof *t->order, by_chunk);
+    return CKPT_OK;
+}
+
 static enum ckpt_err transfer(struct ckpt_store *store, const struct ckpt_id *id, const char *label,
                               int fd, bool compare, unsigned threads, ckpt_progress_fn *progress,
                               void *arg, bool *differs)
@@ -224,6 +275,9 @@ static enum ckpt_err transfer(struct ckpt_store *store, const struct ckpt_id *id
     if (err == CKPT_OK && compare && ckpt_host_fstat(fd, &st) != 0) {
         err = ckpt_err_from_errno(errno);
     }
+    if (err == CKPT_OK) {
+        err = put_in_order(&t);
+    }
     bool other_size = err == CKPT_OK && compare && (uint64_t)st.st_size != recipe.size;
     if (err == CKPT_OK && !other_size) {
         pthread_mutex_init(&t.lock, NULL);
@@ -236,6 +290,7 @@ static enum ckpt_err transfer(struct ckpt_store *store, const struct ckpt_id *id
     if (err == CKPT_OK && differs != NULL) {
         *differs = other_size || t.differs;
     }
+    free(t.order);
     ckpt_recipe_clear(&recipe);
     ckpt_unpin(store, id);
     return err;

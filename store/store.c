@@ -763,6 +763,11 @@ const struct ckpt_report *ckpt_store_report(const struct ckpt_store *store)
     return &store->report;
 }
 
+unsigned ckpt_store_depth(const struct ckpt_store *store)
+{
+    return store->depth;
+}
+
 /* ---- Stopping ---- */
 
 void ckpt_store_stop(struct ckpt_store *store, const char *why)

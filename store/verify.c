@@ -144,8 +144,12 @@ static enum ckpt_err note_chunks(struct ckpt_verify *v, const struct ckpt_versio
     }
     for (size_t i = 0; err == CKPT_OK && i < recipe.count; i++) {
         const struct ckpt_extent *extent = &recipe.extents[i];
-        for (size_t b = first_bad(v, &extent->id);
-             b < v->bad_count && ckpt_id_equal(&v->bads[b].id, &extent->id); b++) {
+        if (ckpt_extent_is_hole(extent)) {
+            continue;
+        }
+        const struct ckpt_id *chunk = &recipe.chunks[extent->chunk].id;
+        for (size_t b = first_bad(v, chunk);
+             b < v->bad_count && ckpt_id_equal(&v->bads[b].id, chunk); b++) {
             if (!noted[b]) {
                 add_user(v, &v->bads[b], version, &extent->offset);
                 noted[b] = true;

@@ -237,7 +237,41 @@ static enum ckpt_err version_row(void *arg, const struct ckpt_slice *key,
             v->last_sequence, label, version.number, version.sequence);
     }
     check_version_in_file(v, &version, label);
+    v->captures++;
     return CKPT_OK;
+}
+
+static enum ckpt_err capture_row(void *arg, const struct ckpt_slice *key,
+                                 const struct ckpt_slice *value)
+{
+    struct ckpt_verify *v = arg;
+    struct ckpt_capture capture;
+    struct ckpt_version version;
+    if (ckpt_capture_parse(key, value, &capture) != CKPT_OK) {
+        ckpt_verify_problem(v, "captures: a row of %zu bytes with a key of %zu is damaged", value->size,
+                            key->size);
+        return CKPT_OK;
+    }
+    enum ckpt_err err = capture.number == 0 ? CKPT_ERR_NOT_FOUND
+                                            : ckpt_catalog_version_in(v->txn, capture.dir, capture.name,
+                                                                      capture.number, &version);
+    if (err == CKPT_OK && version.sequence == capture.sequence) {
+        v->captures--;
+    } else if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
+        ckpt_verify_problem(v, "captures: capture %" PRIu64 " is said to be %s@v%" PRIu32 ", which %s",
+                            capture.sequence, capture.name, capture.number,
+                            err == CKPT_OK ? "is another" : "isn't there");
+    }
+    return CKPT_OK;
+}
+
+static enum ckpt_err check_captures(struct ckpt_verify *v)
+{
+    enum ckpt_err err = ckpt_verify_each(v, CKPT_TABLE_CAPTURES, capture_row, v);
+    if (err == CKPT_OK && v->captures != 0) {
+        ckpt_verify_problem(v, "captures: %" PRId64 " versions have no row", v->captures);
+    }
+    return err;
 }
 
 enum ckpt_err ckpt_verify_catalog(struct ckpt_verify *v)
@@ -248,6 +282,9 @@ enum ckpt_err ckpt_verify_catalog(struct ckpt_verify *v)
     }
     if (err == CKPT_OK) {
         err = ckpt_verify_each(v, CKPT_TABLE_VERSIONS, version_row, v);
+    }
+    if (err == CKPT_OK) {
+        err = check_captures(v);
     }
     if (err == CKPT_OK) {
         check_counters(v);

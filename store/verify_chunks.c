@@ -68,10 +68,12 @@ static enum ckpt_err read_chunk(struct reading *reading, struct ckpt_codec *code
         err = make_room(buffer, record.raw_size);
     }
     if (err == CKPT_OK) {
-        err = ckpt_record_decode(codec, store->seed, &record, buffer->bytes);
+        err = ckpt_object_decode(store, codec, txn, &record, buffer->bytes);
     }
     if (err == CKPT_OK && counted == CKPT_OK) {
-        *booked = refs.raw_size == record.raw_size && refs.kind == record.kind;
+        *booked = refs.raw_size == record.raw_size && refs.kind == record.kind &&
+                  refs.coding.id == record.coding.id && refs.coding.width == record.coding.width &&
+                  (ckpt_id_is_zero(&record.base) || ckpt_id_equal(&record.base, &refs.previous));
     }
     return err;
 }

@@ -75,6 +75,8 @@ static enum ckpt_err refs_row(void *arg, const struct ckpt_slice *key,
         object.raw_size = refs.raw_size;
         object.record_size = refs.record_size;
         object.kind = refs.kind;
+        object.previous = refs.previous;
+        v->linked += !ckpt_id_is_zero(&refs.previous);
         object.is_recipe = refs.kind == CKPT_KIND_RECIPE;
     }
     return append(v, &object);
@@ -240,7 +242,7 @@ enum ckpt_err ckpt_verify_recipe(struct ckpt_verify *v, const struct ckpt_id *id
     if (raw == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    err = ckpt_record_decode(v->codec, v->store->seed, record, raw);
+    err = ckpt_record_decode(v->codec, v->store->seed, record, NULL, raw);
     if (err == CKPT_OK) {
         err = ckpt_recipe_decode(raw, record->raw_size, recipe);
     }
@@ -248,28 +250,25 @@ enum ckpt_err ckpt_verify_recipe(struct ckpt_verify *v, const struct ckpt_id *id
     return err;
 }
 
-/* One extent's chunk, with one more reference found. */
-static void extent_reference(struct ckpt_verify *v, const char *recipe_hex,
-                             const struct ckpt_id *recipe, const struct ckpt_extent *extent)
+/* One of its chunks, with one more reference found. */
+static void chunk_reference(struct ckpt_verify *v, const char *recipe_hex, const struct ckpt_id *recipe,
+                            const struct ckpt_recipe_chunk *named)
 {
     char hex[CKPT_ID_HEX];
-    struct ckpt_verify_object *chunk = ckpt_verify_find(v, &extent->id);
-    ckpt_id_hex(&extent->id, hex);
+    struct ckpt_verify_object *chunk = ckpt_verify_find(v, &named->id);
+    ckpt_id_hex(&named->id, hex);
     if (chunk == NULL) {
-        ckpt_verify_bad(v, &extent->id, "chunk %s: not found", hex);
+        ckpt_verify_bad(v, &named->id, "chunk %s: not found", hex);
         return;
     }
     chunk->found++;
     chunk->used = true;
     if (chunk->is_recipe) {
+        ckpt_verify_bad(v, recipe, "recipe %s has another recipe, %s, for a chunk", recipe_hex, hex);
+    } else if (chunk->raw_size != 0 && chunk->raw_size != named->size) {
         ckpt_verify_bad(v, recipe,
-                        "recipe %s has another recipe, %s, for a chunk at offset %" PRIu64,
-                        recipe_hex, hex, extent->offset);
-    } else if (chunk->raw_size != 0 && chunk->raw_size != extent->size) {
-        ckpt_verify_bad(v, recipe,
-                        "recipe %s has %" PRIu64 " bytes at offset %" PRIu64
-                        ", and chunk %s %" PRIu32,
-                        recipe_hex, extent->size, extent->offset, hex, chunk->raw_size);
+                        "recipe %s has %" PRIu32 " bytes for chunk %s, which has %" PRIu32, recipe_hex,
+                        named->size, hex, chunk->raw_size);
     }
 }
 
@@ -293,10 +292,8 @@ static enum ckpt_err check_recipe(struct ckpt_verify *v, struct ckpt_verify_obje
     if (object->has_refs && (object->raw_size != record.raw_size || object->kind != record.kind)) {
         ckpt_verify_bad(v, &object->id, "recipe %s: " CKPT_VERIFY_NOT_BOOKED, hex);
     }
-    for (size_t i = 0; i < recipe.count; i++) {
-        if (!ckpt_extent_is_hole(&recipe.extents[i])) {
-            extent_reference(v, hex, &object->id, &recipe.extents[i]);
-        }
+    for (size_t i = 0; i < recipe.chunk_count; i++) {
+        chunk_reference(v, hex, &object->id, &recipe.chunks[i]);
     }
     object->file_size = recipe.size;
     object->read = true;
@@ -359,9 +356,65 @@ static void check_counts(struct ckpt_verify *v)
     }
 }
 
+/* ---- lineage ---- */
+
+static enum ckpt_err dependent_row(void *arg, const struct ckpt_slice *key,
+                                   const struct ckpt_slice *value)
+{
+    struct ckpt_verify *v = arg;
+    struct ckpt_id previous;
+    struct ckpt_id id;
+    char hex[CKPT_ID_HEX];
+    char previous_hex[CKPT_ID_HEX];
+    if (key->size != 2 * CKPT_ID_SIZE || value->size != 0) {
+        ckpt_verify_problem(v, "dependents: a row of %zu bytes with a key of %zu is damaged", value->size,
+                            key->size);
+        return CKPT_OK;
+    }
+    memcpy(previous.bytes, key->data, CKPT_ID_SIZE);
+    memcpy(id.bytes, (const uint8_t *)key->data + CKPT_ID_SIZE, CKPT_ID_SIZE);
+    const struct ckpt_verify_object *object = ckpt_verify_find(v, &id);
+    if (object != NULL && object->has_refs && ckpt_id_equal(&object->previous, &previous)) {
+        v->linked--;
+        return CKPT_OK;
+    }
+    if (object == NULL || object->has_refs) {
+        ckpt_id_hex(&id, hex);
+        ckpt_id_hex(&previous, previous_hex);
+        ckpt_verify_problem(v, "dependents: chunk %s isn't booked as a state after %s", hex, previous_hex);
+    }
+    return CKPT_OK;
+}
+
+static enum ckpt_err check_lineage(struct ckpt_verify *v)
+{
+    enum ckpt_err err = ckpt_verify_each(v, CKPT_TABLE_DEPENDENTS, dependent_row, v);
+    if (err == CKPT_OK && v->linked != 0) {
+        ckpt_verify_problem(v, "dependents: %" PRIu64 " chunks have a previous state and no row", v->linked);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < v->count; i++) {
+        const struct ckpt_verify_object *object = &v->objects[i];
+        const struct ckpt_verify_object *previous = NULL;
+        char hex[CKPT_ID_HEX];
+        if (ckpt_id_is_zero(&object->previous)) {
+            continue;
+        }
+        previous = ckpt_verify_find(v, &object->previous);
+        if (previous == NULL || previous->raw_size != object->raw_size) {
+            ckpt_id_hex(&object->id, hex);
+            ckpt_verify_bad(v, &object->id, "chunk %s: the state before it %s", hex,
+                            previous == NULL ? "isn't there" : "has another size");
+        }
+    }
+    return err;
+}
+
 enum ckpt_err ckpt_verify_objects(struct ckpt_verify *v)
 {
     enum ckpt_err err = load_objects(v);
+    if (err == CKPT_OK) {
+        err = check_lineage(v);
+    }
     if (err == CKPT_OK) {
         err = ckpt_verify_each(v, CKPT_TABLE_VERSIONS, version_reference, v);
     }

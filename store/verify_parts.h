@@ -35,6 +35,7 @@ struct ckpt_verify_object {
     uint32_t raw_size;
     uint32_t record_size;
     enum ckpt_kind kind;
+    struct ckpt_id previous; /* by its refs row */
     bool has_refs; /* a refs row that makes sense */
     bool has_record;
     bool used;      /* one of its references is not garbage's */
@@ -66,6 +67,7 @@ struct ckpt_verify {
     struct ckpt_verify_object *objects; /* by id */
     size_t count;
     size_t room;
+    uint64_t linked;  /* objects that have a previous, less the rows of dependents that have been seen */
     size_t with_refs; /* while they are loaded: those without a refs row stand behind these */
     /* Some references could not be found because what holds them is damaged: then more booked than
        found says nothing. */
@@ -74,6 +76,7 @@ struct ckpt_verify {
     struct ckpt_counters booked;
     struct ckpt_counters counted;
     bool has_counters; /* both of them mean something */
+    int64_t captures; /* versions seen, less the rows of captures that stand for them */
     uint64_t last_sequence;
     uint64_t last_garbage;
 
@@ -130,6 +133,6 @@ void ckpt_verify_live(struct ckpt_verify *v);
 
 /* What is said of a record that isn't what its refs row says. */
 #define CKPT_VERIFY_NOT_BOOKED                                                                     \
-    "its record doesn't have the length and the kind that are booked for it"
+    "its record doesn't have the length, kind and coding that are booked for it"
 
 #endif

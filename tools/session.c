@@ -33,6 +33,7 @@ static int start_engine(struct tool *tool, struct session *session)
     if (err == CKPT_OK) {
         /* Nobody waits beside us: no settling. And nothing is made cold but what the user names. */
         const struct ckpt_engine_config config = {
+            .depth = CKPT_DEPTH,
             .hot_limit = UINT64_MAX,
             .filter = session->filter,
             .cache = session->cache,

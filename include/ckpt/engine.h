@@ -44,8 +44,12 @@ struct ckpt_engine_hooks {
     void (*touched)(void *arg, const struct stat *before, const struct stat *after);
 };
 
+/* The usual depth, and the most; store/DESIGN.md has the measurements. */
+enum { CKPT_DEPTH = 4, CKPT_DEPTH_MAX = 64 };
+
 struct ckpt_engine_config {
     unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
+    unsigned depth;                 /* a chunk is decoded through at most so many others (CKPT_DEPTH); 0: each alone */
     unsigned settle_ms;             /* a closed file rests this long before it is read */
     uint64_t hot_limit;             /* host bytes that captured live files may occupy */
     uint64_t reserve;               /* host bytes to leave free: below, demote first and wait */

@@ -855,7 +855,7 @@ static const struct damage {
     {"another raw length in a refs row",
      refs_raw_size,
      WITH_BYTES,
-     {"chunk {lone}: its record doesn't have the length and the kind", "recipe {recipe} has ",
+     {"chunk {lone}: its record doesn't have the length, kind and coding", "recipe {recipe} has ",
       "meta: the counters say"}},
     {"another record length in a refs row",
      refs_record_size,
@@ -864,13 +864,13 @@ static const struct damage {
     {"a chunk booked as a recipe",
      chunk_booked_as_recipe,
      ALWAYS,
-     {"chunk {lone}: its record doesn't have the length and the kind that are booked for it; used "
+     {"chunk {lone}: its record doesn't have the length, kind and coding that are booked for it; used "
       "by "
       "run/sub/c.pt@v1"}},
     {"a recipe booked as a chunk",
      recipe_booked_as_chunk,
      ALWAYS,
-     {"recipe {recipe}: its record doesn't have the length and the kind that are booked for it; "
+     {"recipe {recipe}: its record doesn't have the length, kind and coding that are booked for it; "
       "used "
       "by run/sub/c.pt@v1"}},
     {"keys that are no ids",
