@@ -1,46 +1,97 @@
 /*
- * Payloads: raw, or one zstd frame. The only file that knows zstd.h.
- *
- * The frame carries its content size and neither a checksum (the record has one) nor a dictionary
- * id. Nothing is guessed before compressing: zstd gives up on incompressible data by itself and
- * quickly, and what comes out depends on the bytes alone.
+ * Payloads: which coding, and what they look like.
  */
 #include "codec.h"
-#include <stdbool.h>
+#include "bytes.h"
+#include "frame.h"
+#include "planes.h"
+#include "probe.h"
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
-#include <zstd_errors.h>
 
-enum { LEVEL = 3 };
+/*
+ * A payload of planes, differences, or grouped differences, for words of WIDTH bytes:
+ *
+ * offset  size       field
+ *      0     1       head: bytes before the first word, less than WIDTH
+ *      1     3       reserved, zero
+ *      4     4 each  WIDTH planes, lowest bytes first: bits 31..24 mode, bits 23..0 stored size
+ *            head    the bytes before the first word
+ *            tail    the bytes after the last one, fewer than WIDTH
+ *                    the planes, in order
+ *
+ * A plane has a byte of each word. Mode 0: these bytes; 1: one zstd frame; 2: one byte that all are equal to. There is at least one word,
+ * and nothing after the last plane.
+ */
+enum {
+    AT_HEAD = 0,
+    AT_RESERVED = 1,
+    AT_PLANES = 4,
+    PLANE_ENTRY = 4,
+    LAYOUT_MAX = AT_PLANES + PLANE_ENTRY * CKPT_PLANES + 2 * CKPT_PLANES,
+};
+
+enum mode { MODE_RAW = 0, MODE_FRAME = 1, MODE_CONSTANT = 2 };
+
+enum {
+    WORDS_MIN = 64,     /* fewer words aren't worth a table */
+    GROUP_MIN = 2048,   /* words that are worth a Huffman table of their own */
+    SPOTS = 16,         /* samples of a chunk */
+    SPOT = 256,         /* words in each */
+    SAMPLE = SPOTS * SPOT,
+};
+
+enum room { ROOM_PLANES, ROOM_SORTED, ROOM_SAMPLE, ROOM_FRAME, ROOM_PAYLOAD, ROOMS };
+enum { BUFFERS = 4 };
+
+struct buffer {
+    void *bytes;
+    size_t size;
+};
+
+/* What one plane is to become. */
+struct plan {
+    float size; /* expected */
+    bool huffman; /* what to try */
+    bool zstd;
+    size_t cut_count;
+    uint32_t cuts[CKPT_HUFFMAN_CUTS];
+};
 
 struct ckpt_codec {
-    ZSTD_CCtx *encoder;
-    ZSTD_DCtx *decoder;
+    struct ckpt_frames *frames;
+    bool avx2;
+    struct buffer rooms[ROOMS];
+    struct buffer buffers[BUFFERS];
+    struct ckpt_groups groups;
+    struct plan plans[CKPT_CODECS][CKPT_PLANES]; /* of the codings that are considered */
+};
+
+/* The words of a chunk, and those of its base. */
+struct chunk {
+    struct ckpt_shape shape;
+    const uint8_t *raw;
+    size_t n;
+    size_t head;
+    size_t tail;
+    const uint8_t *words;
+    const uint8_t *base; /* words as well; NULL for none */
 };
 
 enum ckpt_err ckpt_codec_create(struct ckpt_codec **codec)
 {
-    enum ckpt_err err = CKPT_ERR_NOMEM;
     struct ckpt_codec *c = calloc(1, sizeof *c);
     if (c == NULL) {
-        goto out;
+        return CKPT_ERR_NOMEM;
     }
-    c->encoder = ZSTD_createCCtx();
-    c->decoder = ZSTD_createDCtx();
-    if (c->encoder == NULL || c->decoder == NULL ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_compressionLevel, LEVEL)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_contentSizeFlag, 1)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_checksumFlag, 0)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(c->encoder, ZSTD_c_dictIDFlag, 0))) {
-        goto out;
+    enum ckpt_err err = ckpt_frames_create(&c->frames);
+    if (err != CKPT_OK) {
+        free(c);
+        return err;
     }
+    c->avx2 = ckpt_planes_avx2();
     *codec = c;
-    c = NULL;
-    err = CKPT_OK;
-out:
-    ckpt_codec_free(c);
-    return err;
+    return CKPT_OK;
 }
 
 void ckpt_codec_free(struct ckpt_codec *codec)
@@ -48,53 +99,504 @@ void ckpt_codec_free(struct ckpt_codec *codec)
     if (codec == NULL) {
         return;
     }
-    (void)ZSTD_freeCCtx(codec->encoder);
-    (void)ZSTD_freeDCtx(codec->decoder);
+    ckpt_frames_free(codec->frames);
+    for (size_t i = 0; i < ROOMS; i++) {
+        free(codec->rooms[i].bytes);
+    }
+    for (size_t i = 0; i < BUFFERS; i++) {
+        free(codec->buffers[i].bytes);
+    }
     free(codec);
 }
 
+/* A frame that turns out longer than its plane is taken back, but it must fit first. */
 size_t ckpt_codec_bound(size_t n)
 {
-    return ZSTD_compressBound(n);
+    return ckpt_frame_bound(n) + LAYOUT_MAX;
 }
 
-enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_t n, void *out,
-                                size_t *out_size, enum ckpt_codec_id *id)
+bool ckpt_codec_needs_base(enum ckpt_codec_id id)
 {
-    size_t size = ZSTD_compress2(codec->encoder, out, ckpt_codec_bound(n), raw, n);
-    if (ZSTD_isError(size)) {
-        /* With the bound as room and a buffer in memory only an allocation can fail. */
-        return CKPT_ERR_NOMEM;
+    return id == CKPT_CODEC_DELTA || id == CKPT_CODEC_GROUPED;
+}
+
+static void *grow(struct buffer *buffer, size_t size)
+{
+    if (buffer->size < size) {
+        free(buffer->bytes);
+        buffer->bytes = malloc(size);
+        buffer->size = buffer->bytes != NULL ? size : 0;
     }
-    if (size < n) {
-        *out_size = size;
-        *id = CKPT_CODEC_ZSTD;
-        return CKPT_OK;
+    return buffer->bytes;
+}
+
+void *ckpt_codec_buffer(struct ckpt_codec *codec, unsigned which, size_t size)
+{
+    return which < BUFFERS ? grow(&codec->buffers[which], size > 0 ? size : 1) : NULL;
+}
+
+/* Takes the bytes apart; false when they have no word. */
+static bool chunk_of(const struct ckpt_codec *codec, const uint8_t *raw, const uint8_t *base,
+                     size_t n, unsigned width, size_t head, struct chunk *chunk)
+{
+    if (n < head + width) {
+        return false;
     }
-    if (n > 0) {
-        memcpy(out, raw, n);
+    *chunk = (struct chunk){
+        .shape = {.count = (n - head) / width, .width = width, .avx2 = codec->avx2},
+        .raw = raw,
+        .n = n,
+        .head = head,
+        .tail = (n - head) % width,
+        .words = raw + head,
+        .base = base != NULL ? base + head : NULL,
+    };
+    return true;
+}
+
+/* The sample's place K of SPOTS, in words. */
+static size_t spot_of(const struct chunk *chunk, size_t k)
+{
+    return (chunk->shape.count - SPOT) / (SPOTS - 1) * k;
+}
+
+/* The planes of a sample of the words, or of their differences, a stride of SAMPLE apart. Returns how many words. */
+static size_t sample_planes(const struct chunk *chunk, bool differences, uint8_t *planes)
+{
+    const uint8_t *base = differences ? chunk->base : NULL;
+    if (chunk->shape.count <= SAMPLE) {
+        ckpt_planes_split(&chunk->shape, chunk->words, base, planes, SAMPLE);
+        return chunk->shape.count;
     }
-    *out_size = n;
-    *id = CKPT_CODEC_RAW;
+    struct ckpt_shape shape = chunk->shape;
+    shape.count = SPOT;
+    for (size_t k = 0; k < SPOTS; k++) {
+        size_t at = spot_of(chunk, k) * shape.width;
+        ckpt_planes_split(&shape, chunk->words + at, base != NULL ? base + at : NULL,
+                          planes + k * SPOT, SAMPLE);
+    }
+    return SAMPLE;
+}
+
+/* Whether the words themselves repeat, as far as a sample can tell. */
+static bool words_repeat(const struct chunk *chunk, uint8_t *sample)
+{
+    size_t width = chunk->shape.width;
+    if (chunk->shape.count <= SAMPLE) {
+        return ckpt_probe_repeats(chunk->words, chunk->shape.count * width, width);
+    }
+    for (size_t k = 0; k < SPOTS; k++) {
+        memcpy(sample + k * SPOT * width, chunk->words + spot_of(chunk, k) * width, SPOT * width);
+    }
+    return ckpt_probe_repeats(sample, SAMPLE * width, width);
+}
+
+/* What to try with a plane of COUNT bytes, from the N of its sample. */
+static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample, size_t n,
+                                size_t count, uint8_t *scratch, struct plan *plan)
+{
+    enum { TABLE = 80, ONE_IN = 64 };
+    uint32_t counts[CKPT_BYTES] = {0};
+    float scale = (float)count / (float)n;
+    ckpt_probe_count(sample, n, counts);
+    float size = ckpt_probe_sampled(counts);
+    plan->huffman = size < (float)n - (float)n / ONE_IN;
+    plan->size = plan->huffman ? size * scale + TABLE : (float)count;
+    plan->cut_count = 1;
+    plan->cuts[0] = (uint32_t)count;
+    plan->zstd = counts[sample[0]] == n || ckpt_probe_repeats(sample, n, 1);
+    if (plan->zstd) {
+        size_t got = 0;
+        enum ckpt_err err = ckpt_frame_zstd(codec->frames, sample, n, scratch, &got);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        float other = (float)got * scale;
+        plan->size = other < plan->size ? other : plan->size;
+    }
     return CKPT_OK;
 }
 
-/* Whether PAYLOAD is exactly one frame of N bytes. The decoder alone would also take several
-   frames, skippable ones, and formats older than zstd 1.0. */
-static bool is_one_frame(const uint8_t *payload, size_t size, size_t n)
+/* Plans for the plain coding ID; *SIZE is what they should take. */
+static enum ckpt_err plan_planes(struct ckpt_codec *codec, const struct chunk *chunk,
+                                 enum ckpt_codec_id id, float *size)
 {
-    static const uint8_t magic[] = {0x28, 0xb5, 0x2f, 0xfd};
-    return n > 0 && size >= sizeof magic && memcmp(payload, magic, sizeof magic) == 0 &&
-           ZSTD_getFrameContentSize(payload, size) == n &&
-           ZSTD_findFrameCompressedSize(payload, size) == size;
+    uint8_t *sample = grow(&codec->rooms[ROOM_SAMPLE], (size_t)CKPT_PLANES * SAMPLE);
+    uint8_t *scratch = grow(&codec->rooms[ROOM_FRAME], ckpt_frame_bound(SAMPLE));
+    if (sample == NULL || scratch == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    size_t n = sample_planes(chunk, id == CKPT_CODEC_DELTA, sample);
+    float sum = 0;
+    for (unsigned j = 0; j < chunk->shape.width; j++) {
+        struct plan *plan = &codec->plans[id][j];
+        enum ckpt_err err = plan_plane(codec, sample + (size_t)j * SAMPLE, n, chunk->shape.count,
+                                       scratch, plan);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        sum += plan->size;
+    }
+    *size = sum;
+    return CKPT_OK;
 }
 
-enum ckpt_err ckpt_codec_decode(struct ckpt_codec *codec, enum ckpt_codec_id id,
-                                const void *payload, size_t size, void *raw, size_t n)
+/* Where groups end that are large enough, neighbours taken together. Returns how many. */
+static size_t cut_groups(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS])
 {
-    switch (id) {
+    size_t n = 0;
+    uint32_t last = 0;
+    uint32_t count = groups->start[CKPT_GROUPS];
+    for (size_t group = 0; group < CKPT_GROUPS; group++) {
+        uint32_t end = groups->start[group + 1];
+        if (end - last >= GROUP_MIN && count - end >= GROUP_MIN) {
+            cuts[n++] = end;
+            last = end;
+        }
+    }
+    cuts[n++] = count;
+    return n;
+}
+
+/* Plans one plane of grouped differences: a group joins the block before it unless a table of its own makes up for itself.
+   *PLAIN is what the plane would take with one table for all. */
+static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t cut_count,
+                             struct plan *plan, float *plain)
+{
+    enum { ONE_IN = 5 }; /* so short that zstd may do better than a bit for each byte */
+    uint32_t all[CKPT_BYTES] = {0};
+    uint32_t block[CKPT_BYTES] = {0};
+    float block_size = 0;
+    float sum = 0;
+    uint32_t at = 0;
+    plan->cut_count = 0;
+    for (size_t i = 0; i < cut_count; i++) {
+        uint32_t own[CKPT_BYTES] = {0};
+        uint32_t both[CKPT_BYTES];
+        ckpt_probe_count(plane + at, cuts[i] - at, own);
+        for (size_t b = 0; b < CKPT_BYTES; b++) {
+            all[b] += own[b];
+            both[b] = block[b] + own[b];
+        }
+        float own_size = ckpt_probe_huffman(own);
+        float both_size = ckpt_probe_huffman(both);
+        if (i > 0 && both_size > block_size + own_size) {
+            plan->cuts[plan->cut_count++] = at;
+            sum += block_size;
+            memcpy(block, own, sizeof block);
+            block_size = own_size;
+        } else {
+            memcpy(block, both, sizeof block);
+            block_size = both_size;
+        }
+        at = cuts[i];
+    }
+    plan->cuts[plan->cut_count++] = at;
+    plan->size = sum + block_size;
+    *plain = ckpt_probe_huffman(all);
+    plan->huffman = plan->size < (float)at;
+    plan->zstd = plan->size * ONE_IN < (float)at;
+}
+
+/* Plans for the grouped differences, whose PLANES these are; *PLAIN and *GROUPED are the sizes without and with groups. */
+static void plan_groups(struct ckpt_codec *codec, const struct chunk *chunk, const uint8_t *planes,
+                        const uint32_t *cuts, size_t cut_count, float *plain, float *grouped)
+{
+    size_t count = chunk->shape.count;
+    *plain = 0;
+    *grouped = 0;
+    for (unsigned j = 0; j < chunk->shape.width; j++) {
+        const struct plan *without = &codec->plans[CKPT_CODEC_DELTA][j];
+        struct plan *with = &codec->plans[CKPT_CODEC_GROUPED][j];
+        if (!without->huffman && !without->zstd) {
+            *with = *without;
+            *plain += without->size;
+        } else {
+            float size = 0;
+            plan_group_plane(planes + j * count, cuts, cut_count, with, &size);
+            *plain += without->size < size ? without->size : size;
+        }
+        *grouped += with->size;
+    }
+}
+
+static bool constant(const uint8_t *bytes, size_t n)
+{
+    return memcmp(bytes, bytes + 1, n - 1) == 0;
+}
+
+/* Writes a plane of COUNT bytes to OUT. */
+static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, size_t count,
+                               const struct plan *plan, uint8_t *out, size_t *size, enum mode *mode)
+{
+    enum ckpt_err err = CKPT_OK;
+    size_t best = count;
+    size_t got = 0;
+    *mode = MODE_RAW;
+    if (constant(plane, count)) {
+        *mode = MODE_CONSTANT;
+        *out = *plane;
+        *size = 1;
+        return CKPT_OK;
+    }
+    if (plan->huffman) {
+        err = ckpt_frame_huffman(codec->frames, plane, count, plan->cuts, plan->cut_count, out, &got);
+        if (err == CKPT_OK && got < best) {
+            best = got;
+            *mode = MODE_FRAME;
+        }
+    }
+    if (err == CKPT_OK && plan->zstd) {
+        uint8_t *frame = grow(&codec->rooms[ROOM_FRAME], ckpt_frame_bound(count));
+        err = frame == NULL ? CKPT_ERR_NOMEM
+                            : ckpt_frame_zstd(codec->frames, plane, count, frame, &got);
+        if (err == CKPT_OK && got < best) {
+            best = got;
+            *mode = MODE_FRAME;
+            memcpy(out, frame, got);
+        }
+    }
+    if (err == CKPT_OK && *mode == MODE_RAW) {
+        memcpy(out, plane, count);
+    }
+    *size = best;
+    return err;
+}
+
+/* Writes the payload whose PLANES these are, by the PLANS. */
+static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *chunk,
+                                const uint8_t *planes, const struct plan *plans, uint8_t *out,
+                                size_t *size)
+{
+    unsigned width = chunk->shape.width;
+    size_t at = AT_PLANES + (size_t)PLANE_ENTRY * width;
+    memset(out, 0, at);
+    out[AT_HEAD] = (uint8_t)chunk->head;
+    memcpy(out + at, chunk->raw, chunk->head);
+    at += chunk->head;
+    memcpy(out + at, chunk->raw + chunk->n - chunk->tail, chunk->tail);
+    at += chunk->tail;
+    for (unsigned j = 0; j < width; j++) {
+        size_t stored = 0;
+        enum mode mode = MODE_RAW;
+        enum ckpt_err err = put_plane(codec, planes + j * chunk->shape.count, chunk->shape.count,
+                                      &plans[j], out + at, &stored, &mode);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        ckpt_put_le32(out + AT_PLANES + (size_t)PLANE_ENTRY * j,
+                      (uint32_t)mode << 24 | (uint32_t)stored);
+        at += stored;
+    }
+    *size = at;
+    return CKPT_OK;
+}
+
+/*
+ * Which of planes, differences and grouped differences, by the sizes to be expected: samples tell whether differences could win; then the
+ * grouped planes are made, whose counts tell the sizes nearly exactly, with groups and without. *PLANES receives them when they are wanted.
+ */
+static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *planes,
+                            enum ckpt_codec_id *id)
+{
+    /* A base is one more thing to read, and groups one more to undo. */
+    const float enough = 0.995F;
+    const float promising = 1.03F;
+    float size = 0;
+    float plain = 0;
+    float grouped = 0;
+    uint32_t cuts[CKPT_HUFFMAN_CUTS];
+    *id = CKPT_CODEC_PLANES;
+    enum ckpt_err err = plan_planes(codec, chunk, CKPT_CODEC_PLANES, &size);
+    if (err != CKPT_OK || chunk->base == NULL) {
+        return err;
+    }
+    err = plan_planes(codec, chunk, CKPT_CODEC_DELTA, &plain);
+    if (err != CKPT_OK || plain > size * promising) {
+        return err;
+    }
+    grouped = plain;
+    ckpt_groups_count(&codec->groups, &chunk->shape, chunk->base);
+    size_t cut_count = cut_groups(&codec->groups, cuts);
+    if (cut_count > 1) {
+        uint8_t *sorted = grow(&codec->rooms[ROOM_SORTED], chunk->n);
+        if (sorted == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        ckpt_groups_split(&codec->groups, &chunk->shape, chunk->words, chunk->base, sorted, planes,
+                          chunk->shape.count);
+        plan_groups(codec, chunk, planes, cuts, cut_count, &plain, &grouped);
+    }
+    if (grouped < plain * enough && grouped < size * enough) {
+        *id = CKPT_CODEC_GROUPED;
+    } else if (plain < size * enough) {
+        *id = CKPT_CODEC_DELTA;
+    }
+    return CKPT_OK;
+}
+
+static enum ckpt_err encode_words(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *out,
+                                  size_t *size, enum ckpt_codec_id *id)
+{
+    uint8_t *planes = grow(&codec->rooms[ROOM_PLANES], chunk->n);
+    if (planes == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = choose(codec, chunk, planes, id);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    if (*id != CKPT_CODEC_GROUPED) {
+        ckpt_planes_split(&chunk->shape, chunk->words,
+                          *id == CKPT_CODEC_DELTA ? chunk->base : NULL, planes,
+                          chunk->shape.count);
+    }
+    return put_planes(codec, chunk, planes, codec->plans[*id], out, size);
+}
+
+/* One zstd frame, into OUT, when that is less than *SIZE. */
+static enum ckpt_err encode_zstd(struct ckpt_codec *codec, const uint8_t *raw, size_t n,
+                                 uint8_t *out, size_t *size, struct ckpt_coding *coding)
+{
+    size_t got = 0;
+    uint8_t *frame = grow(&codec->rooms[ROOM_PAYLOAD], ckpt_frame_bound(n));
+    if (frame == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = ckpt_frame_zstd(codec->frames, raw, n, frame, &got);
+    if (err == CKPT_OK && got < *size) {
+        memcpy(out, frame, got);
+        *size = got;
+        *coding = (struct ckpt_coding){.id = CKPT_CODEC_ZSTD};
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_t n,
+                                const struct ckpt_hint *hint, void *out, size_t *out_size,
+                                struct ckpt_coding *coding)
+{
+    static const struct ckpt_hint none;
+    struct chunk chunk;
+    struct ckpt_coding best = {.id = CKPT_CODEC_RAW};
+    size_t size = n;
+    bool try_zstd = true;
+    enum ckpt_err err = CKPT_OK;
+    hint = hint != NULL ? hint : &none;
+    struct ckpt_numbers numbers = {.width = hint->width};
+    if (numbers.width == 0 && n <= CKPT_HUFFMAN_MAX) {
+        numbers = ckpt_probe_numbers(raw, n);
+    }
+    if (numbers.width > 1 && n <= CKPT_HUFFMAN_MAX &&
+        chunk_of(codec, raw, hint->base, n, numbers.width, numbers.head, &chunk) &&
+        chunk.shape.count >= WORDS_MIN) {
+        enum ckpt_codec_id id = CKPT_CODEC_PLANES;
+        size_t got = 0;
+        err = encode_words(codec, &chunk, out, &got, &id);
+        if (err == CKPT_OK && got < size) {
+            size = got;
+            best = (struct ckpt_coding){.id = id, .width = numbers.width};
+        }
+        try_zstd = err == CKPT_OK && words_repeat(&chunk, codec->rooms[ROOM_SAMPLE].bytes);
+    }
+    if (try_zstd && n > 0) {
+        err = encode_zstd(codec, raw, n, out, &size, &best);
+    }
+    if (err != CKPT_OK) {
+        return err;
+    }
+    if (best.id == CKPT_CODEC_RAW && n > 0) {
+        memcpy(out, raw, n);
+    }
+    *out_size = size;
+    *coding = best;
+    return CKPT_OK;
+}
+
+/* One plane of COUNT bytes: where it stands in the payload, or decoded into ROOM. */
+static enum ckpt_err get_plane(struct ckpt_codec *codec, const uint8_t *stored, size_t size,
+                               unsigned mode, size_t count, uint8_t *room, const uint8_t **plane)
+{
+    *plane = room;
+    switch (mode) {
+    case MODE_RAW:
+        *plane = stored;
+        return size == count ? CKPT_OK : CKPT_ERR_CORRUPT;
+    case MODE_FRAME:
+        return ckpt_frame_decode(codec->frames, stored, size, room, count);
+    case MODE_CONSTANT:
+        if (size != 1) {
+            return CKPT_ERR_CORRUPT;
+        }
+        memset(room, *stored, count);
+        return CKPT_OK;
+    default:
+        return CKPT_ERR_CORRUPT;
+    }
+}
+
+static enum ckpt_err decode_words(struct ckpt_codec *codec, const struct ckpt_coding *coding,
+                                  const uint8_t *payload, size_t size, const uint8_t *base,
+                                  uint8_t *raw, size_t n)
+{
+    static const uint8_t reserved[AT_PLANES - AT_RESERVED];
+    const uint8_t *planes[CKPT_PLANES] = {NULL};
+    struct chunk chunk;
+    unsigned width = coding->width;
+    size_t at = AT_PLANES + (size_t)PLANE_ENTRY * width;
+    if (n > CKPT_HUFFMAN_MAX || (width != 2 && width != 4 && width != 8) || size < at ||
+        payload[AT_HEAD] >= width ||
+        memcmp(payload + AT_RESERVED, reserved, sizeof reserved) != 0 ||
+        (base == NULL && ckpt_codec_needs_base(coding->id)) ||
+        !chunk_of(codec, raw, ckpt_codec_needs_base(coding->id) ? base : NULL, n, width,
+                  payload[AT_HEAD], &chunk) ||
+        size - at < chunk.head + chunk.tail) {
+        return CKPT_ERR_CORRUPT;
+    }
+    memcpy(raw, payload + at, chunk.head);
+    at += chunk.head;
+    memcpy(raw + n - chunk.tail, payload + at, chunk.tail);
+    at += chunk.tail;
+    uint8_t *room = grow(&codec->rooms[ROOM_PLANES], n);
+    uint8_t *sorted =
+        coding->id == CKPT_CODEC_GROUPED ? grow(&codec->rooms[ROOM_SORTED], n) : NULL;
+    if (room == NULL || (coding->id == CKPT_CODEC_GROUPED && sorted == NULL)) {
+        return CKPT_ERR_NOMEM;
+    }
+    for (unsigned j = 0; j < width; j++) {
+        uint32_t entry = ckpt_get_le32(payload + AT_PLANES + (size_t)PLANE_ENTRY * j);
+        size_t stored = entry & 0xffffff;
+        if (stored > size - at) {
+            return CKPT_ERR_CORRUPT;
+        }
+        enum ckpt_err err =
+            get_plane(codec, payload + at, stored, entry >> 24, chunk.shape.count,
+                      room + j * chunk.shape.count, &planes[j]);
+        if (err != CKPT_OK) {
+            return err;
+        }
+        at += stored;
+    }
+    if (at != size) {
+        return CKPT_ERR_CORRUPT;
+    }
+    if (coding->id == CKPT_CODEC_GROUPED) {
+        ckpt_groups_count(&codec->groups, &chunk.shape, chunk.base);
+        ckpt_groups_merge(&codec->groups, &chunk.shape, planes, chunk.base, sorted,
+                          raw + chunk.head);
+    } else {
+        ckpt_planes_merge(&chunk.shape, planes, chunk.base, raw + chunk.head);
+    }
+    return CKPT_OK;
+}
+
+enum ckpt_err ckpt_codec_decode(struct ckpt_codec *codec, const struct ckpt_coding *coding,
+                                const void *payload, size_t size, const void *base, void *raw,
+                                size_t n)
+{
+    switch (coding->id) {
     case CKPT_CODEC_RAW:
-        if (size != n) {
+        if (size != n || coding->width != 0) {
             return CKPT_ERR_CORRUPT;
         }
         if (n > 0) {
@@ -102,15 +604,14 @@ enum ckpt_err ckpt_codec_decode(struct ckpt_codec *codec, enum ckpt_codec_id id,
         }
         return CKPT_OK;
     case CKPT_CODEC_ZSTD:
-        if (!is_one_frame(payload, size, n)) {
-            return CKPT_ERR_CORRUPT;
-        }
-        size_t got = ZSTD_decompressDCtx(codec->decoder, raw, n, payload, size);
-        if (ZSTD_isError(got)) {
-            return ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? CKPT_ERR_NOMEM
-                                                                          : CKPT_ERR_CORRUPT;
-        }
-        return got == n ? CKPT_OK : CKPT_ERR_CORRUPT;
+        return coding->width != 0 ? CKPT_ERR_CORRUPT
+                                  : ckpt_frame_decode(codec->frames, payload, size, raw, n);
+    case CKPT_CODEC_PLANES:
+    case CKPT_CODEC_DELTA:
+    case CKPT_CODEC_GROUPED:
+        return decode_words(codec, coding, payload, size, base, raw, n);
+    case CKPT_CODECS:
+        break;
     }
     return CKPT_ERR_CORRUPT;
 }

@@ -49,8 +49,8 @@ size_t ckpt_codec_bound(size_t n);
 /* Whether decoding needs the base's bytes. */
 bool ckpt_codec_needs_base(enum ckpt_codec_id id);
 
-/* Encodes with whatever is smallest, within what DESIGN.md says about guessing; *CODING says which. OUT has
-   ckpt_codec_bound(n) bytes. The same arguments always give the same payload. NOMEM. */
+/* Encodes with whatever is smallest, within what DESIGN.md says about guessing; *CODING says which. HINT may be NULL, which is the
+   same as all zero. OUT has ckpt_codec_bound(n) bytes. The same arguments always give the same payload. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_t n,
                                               const struct ckpt_hint *hint, void *out,
                                               size_t *out_size, struct ckpt_coding *coding);

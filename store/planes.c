@@ -1,0 +1,546 @@
+/*
+ * Words to byte planes and back.
+ *
+ * Each loop is written once, for any width and kind of plane, and inlined with both as constants.
+ */
+#include "planes.h"
+#include <assert.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define HAVE_AVX2 1
+#else
+#define HAVE_AVX2 0
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* What the planes are of. */
+enum what { AS_IS, ROTATED, DIFFERENCES };
+
+INLINE uint64_t load(const uint8_t *p, unsigned width)
+{
+    uint64_t v = (uint64_t)p[0] | (uint64_t)p[1] << 8;
+    if (width >= 4) {
+        v |= (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24;
+    }
+    if (width == 8) {
+        v |= (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+    }
+    return v;
+}
+
+INLINE void store(uint8_t *p, uint64_t v, unsigned width)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    if (width >= 4) {
+        p[2] = (uint8_t)(v >> 16);
+        p[3] = (uint8_t)(v >> 24);
+    }
+    if (width == 8) {
+        p[4] = (uint8_t)(v >> 32);
+        p[5] = (uint8_t)(v >> 40);
+        p[6] = (uint8_t)(v >> 48);
+        p[7] = (uint8_t)(v >> 56);
+    }
+}
+
+/* WIDTH bytes of ones. */
+INLINE uint64_t mask(unsigned width)
+{
+    return UINT64_MAX >> (64 - 8 * width);
+}
+
+INLINE uint64_t rotate_left(uint64_t v, unsigned width)
+{
+    return (v << 1 | v >> (8 * width - 1)) & mask(width);
+}
+
+INLINE uint64_t rotate_right(uint64_t v, unsigned width)
+{
+    return (v >> 1 | v << (8 * width - 1)) & mask(width);
+}
+
+/* The difference of two rotated words, folded. */
+INLINE uint64_t difference(uint64_t word, uint64_t base, unsigned width)
+{
+    uint64_t d = (word - base) & mask(width);
+    return ((d << 1) ^ (0 - (d >> (8 * width - 1)))) & mask(width);
+}
+
+INLINE uint64_t add_difference(uint64_t folded, uint64_t base, unsigned width)
+{
+    return (((folded >> 1) ^ (0 - (folded & 1))) + base) & mask(width);
+}
+
+/* The group of a word of the base: the top byte of the rotated word. */
+INLINE unsigned group_of(const uint8_t *p, unsigned width)
+{
+    return (unsigned)(p[width - 1] << 1 | p[width - 2] >> 7) & 0xff;
+}
+
+INLINE void split_portable(size_t from, size_t count, unsigned width, enum what what,
+                           const uint8_t *words, const uint8_t *base, uint8_t *planes, size_t stride)
+{
+    for (size_t i = from; i < count; i++) {
+        uint64_t v = load(words + i * width, width);
+        if (what != AS_IS) {
+            v = rotate_left(v, width);
+        }
+        if (what == DIFFERENCES) {
+            v = difference(v, rotate_left(load(base + i * width, width), width), width);
+        }
+        for (unsigned j = 0; j < width; j++) {
+            planes[j * stride + i] = (uint8_t)(v >> (8 * j));
+        }
+    }
+}
+
+INLINE void merge_portable(size_t from, size_t count, unsigned width, enum what what,
+                           const uint8_t *const planes[CKPT_PLANES], const uint8_t *base,
+                           uint8_t *words)
+{
+    for (size_t i = from; i < count; i++) {
+        uint64_t v = 0;
+        for (unsigned j = 0; j < width; j++) {
+            v |= (uint64_t)planes[j][i] << (8 * j);
+        }
+        if (what == DIFFERENCES) {
+            v = add_difference(v, rotate_left(load(base + i * width, width), width), width);
+        }
+        if (what != AS_IS) {
+            v = rotate_right(v, width);
+        }
+        store(words + i * width, v, width);
+    }
+}
+
+#if HAVE_AVX2
+
+#define AVX2 __attribute__((target("avx2")))
+
+enum { BLOCK = 32 }; /* words at a time: a vector of each plane */
+
+AVX2 INLINE __m256i vector_load(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+AVX2 INLINE void vector_store(uint8_t *p, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, v);
+}
+
+AVX2 INLINE __m256i vector_rotate_left(__m256i v, unsigned width)
+{
+    switch (width) {
+    case 2:
+        return _mm256_or_si256(_mm256_slli_epi16(v, 1), _mm256_srli_epi16(v, 15));
+    case 4:
+        return _mm256_or_si256(_mm256_slli_epi32(v, 1), _mm256_srli_epi32(v, 31));
+    default:
+        return _mm256_or_si256(_mm256_slli_epi64(v, 1), _mm256_srli_epi64(v, 63));
+    }
+}
+
+AVX2 INLINE __m256i vector_rotate_right(__m256i v, unsigned width)
+{
+    switch (width) {
+    case 2:
+        return _mm256_or_si256(_mm256_srli_epi16(v, 1), _mm256_slli_epi16(v, 15));
+    case 4:
+        return _mm256_or_si256(_mm256_srli_epi32(v, 1), _mm256_slli_epi32(v, 31));
+    default:
+        return _mm256_or_si256(_mm256_srli_epi64(v, 1), _mm256_slli_epi64(v, 63));
+    }
+}
+
+AVX2 INLINE __m256i vector_difference(__m256i v, __m256i base, unsigned width)
+{
+    __m256i zero = _mm256_setzero_si256();
+    __m256i d;
+    switch (width) {
+    case 2:
+        d = _mm256_sub_epi16(v, base);
+        return _mm256_xor_si256(_mm256_slli_epi16(d, 1), _mm256_srai_epi16(d, 15));
+    case 4:
+        d = _mm256_sub_epi32(v, base);
+        return _mm256_xor_si256(_mm256_slli_epi32(d, 1), _mm256_srai_epi32(d, 31));
+    default:
+        d = _mm256_sub_epi64(v, base);
+        return _mm256_xor_si256(_mm256_slli_epi64(d, 1), _mm256_cmpgt_epi64(zero, d));
+    }
+}
+
+AVX2 INLINE __m256i vector_add_difference(__m256i folded, __m256i base, unsigned width)
+{
+    __m256i zero = _mm256_setzero_si256();
+    __m256i sign;
+    switch (width) {
+    case 2:
+        sign = _mm256_sub_epi16(zero, _mm256_and_si256(folded, _mm256_set1_epi16(1)));
+        return _mm256_add_epi16(_mm256_xor_si256(_mm256_srli_epi16(folded, 1), sign), base);
+    case 4:
+        sign = _mm256_sub_epi32(zero, _mm256_and_si256(folded, _mm256_set1_epi32(1)));
+        return _mm256_add_epi32(_mm256_xor_si256(_mm256_srli_epi32(folded, 1), sign), base);
+    default:
+        sign = _mm256_sub_epi64(zero, _mm256_and_si256(folded, _mm256_set1_epi64x(1)));
+        return _mm256_add_epi64(_mm256_xor_si256(_mm256_srli_epi64(folded, 1), sign), base);
+    }
+}
+
+/* The even bytes of the 64 of A and B, and the odd ones. */
+AVX2 INLINE void part(__m256i a, __m256i b, __m256i *even, __m256i *odd)
+{
+    __m256i low = _mm256_set1_epi16(0xff);
+    __m256i e = _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
+    __m256i o = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+    *even = _mm256_permute4x64_epi64(e, 0xd8); /* packus works in halves */
+    *odd = _mm256_permute4x64_epi64(o, 0xd8);
+}
+
+/* The inverse of part. */
+AVX2 INLINE void join(__m256i even, __m256i odd, __m256i *a, __m256i *b)
+{
+    __m256i low = _mm256_unpacklo_epi8(even, odd);
+    __m256i high = _mm256_unpackhi_epi8(even, odd);
+    *a = _mm256_permute2x128_si256(low, high, 0x20);
+    *b = _mm256_permute2x128_si256(low, high, 0x31);
+}
+
+/* WIDTH vectors of words to a vector of each plane, in place: parting halves the words' width until they are bytes. Planes of odd
+   bytes go to the upper half, so plane j ends at the index that has j's bits reversed. */
+AVX2 INLINE void vectors_to_planes(__m256i v[CKPT_PLANES], unsigned width)
+{
+    __m256i t[CKPT_PLANES];
+    for (unsigned span = width; span > 1; span /= 2) {
+        for (unsigned at = 0; at < width; at += span) {
+            for (unsigned i = 0; i < span / 2; i++) {
+                part(v[at + 2 * i], v[at + 2 * i + 1], &t[at + i], &t[at + span / 2 + i]);
+            }
+        }
+        for (unsigned i = 0; i < width; i++) {
+            v[i] = t[i];
+        }
+    }
+}
+
+AVX2 INLINE void planes_to_vectors(__m256i v[CKPT_PLANES], unsigned width)
+{
+    __m256i t[CKPT_PLANES];
+    for (unsigned span = 2; span <= width; span *= 2) {
+        for (unsigned at = 0; at < width; at += span) {
+            for (unsigned i = 0; i < span / 2; i++) {
+                join(v[at + i], v[at + span / 2 + i], &t[at + 2 * i], &t[at + 2 * i + 1]);
+            }
+        }
+        for (unsigned i = 0; i < width; i++) {
+            v[i] = t[i];
+        }
+    }
+}
+
+/* Which plane is at index I, see above. */
+INLINE unsigned plane_at(unsigned i, unsigned width)
+{
+    unsigned plane = 0;
+    for (unsigned bit = 1; bit < width; bit *= 2) {
+        plane = plane * 2 + (i / bit & 1);
+    }
+    return plane;
+}
+
+AVX2 INLINE void split_avx2(size_t count, unsigned width, enum what what, const uint8_t *words,
+                            const uint8_t *base, uint8_t *planes, size_t stride)
+{
+    size_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        __m256i v[CKPT_PLANES];
+        for (unsigned k = 0; k < width; k++) {
+            v[k] = vector_load(words + i * width + (size_t)k * BLOCK);
+            if (what != AS_IS) {
+                v[k] = vector_rotate_left(v[k], width);
+            }
+            if (what == DIFFERENCES) {
+                __m256i b = vector_load(base + i * width + (size_t)k * BLOCK);
+                v[k] = vector_difference(v[k], vector_rotate_left(b, width), width);
+            }
+        }
+        vectors_to_planes(v, width);
+        for (unsigned k = 0; k < width; k++) {
+            vector_store(planes + plane_at(k, width) * stride + i, v[k]);
+        }
+    }
+    split_portable(i, count, width, what, words, base, planes, stride);
+}
+
+AVX2 INLINE void merge_avx2(size_t count, unsigned width, enum what what,
+                            const uint8_t *const planes[CKPT_PLANES], const uint8_t *base,
+                            uint8_t *words)
+{
+    size_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        __m256i v[CKPT_PLANES];
+        for (unsigned k = 0; k < width; k++) {
+            v[k] = vector_load(planes[plane_at(k, width)] + i);
+        }
+        planes_to_vectors(v, width);
+        for (unsigned k = 0; k < width; k++) {
+            if (what == DIFFERENCES) {
+                __m256i b = vector_load(base + i * width + (size_t)k * BLOCK);
+                v[k] = vector_add_difference(v[k], vector_rotate_left(b, width), width);
+            }
+            if (what != AS_IS) {
+                v[k] = vector_rotate_right(v[k], width);
+            }
+            vector_store(words + i * width + (size_t)k * BLOCK, v[k]);
+        }
+    }
+    merge_portable(i, count, width, what, planes, base, words);
+}
+
+#else /* never called */
+
+#define AVX2
+
+INLINE void split_avx2(size_t count, unsigned width, enum what what, const uint8_t *words,
+                       const uint8_t *base, uint8_t *planes, size_t stride)
+{
+    split_portable(0, count, width, what, words, base, planes, stride);
+}
+
+INLINE void merge_avx2(size_t count, unsigned width, enum what what,
+                       const uint8_t *const planes[CKPT_PLANES], const uint8_t *base, uint8_t *words)
+{
+    merge_portable(0, count, width, what, planes, base, words);
+}
+
+#endif
+
+bool ckpt_planes_avx2(void)
+{
+#if HAVE_AVX2
+    return __builtin_cpu_supports("avx2") != 0;
+#else
+    return false;
+#endif
+}
+
+/* One instance per width and kind of plane. */
+#define INSTANCES(W, WHAT)                                                                         \
+    AVX2 static void split_avx2_##W##_##WHAT(size_t count, const uint8_t *words,                   \
+                                             const uint8_t *base, uint8_t *planes, size_t stride)  \
+    {                                                                                              \
+        split_avx2(count, W, WHAT, words, base, planes, stride);                                   \
+    }                                                                                              \
+    AVX2 static void merge_avx2_##W##_##WHAT(                                                      \
+        size_t count, const uint8_t *const planes[CKPT_PLANES], const uint8_t *base,               \
+        uint8_t *words)                                                                            \
+    {                                                                                              \
+        merge_avx2(count, W, WHAT, planes, base, words);                                           \
+    }                                                                                              \
+    static void split_##W##_##WHAT(const struct ckpt_shape *shape, const uint8_t *words,           \
+                                   const uint8_t *base, uint8_t *planes, size_t stride)            \
+    {                                                                                              \
+        if (shape->avx2) {                                                                         \
+            split_avx2_##W##_##WHAT(shape->count, words, base, planes, stride);                    \
+        } else {                                                                                   \
+            split_portable(0, shape->count, W, WHAT, words, base, planes, stride);                 \
+        }                                                                                          \
+    }                                                                                              \
+    static void merge_##W##_##WHAT(const struct ckpt_shape *shape,                                 \
+                                   const uint8_t *const planes[CKPT_PLANES], const uint8_t *base,  \
+                                   uint8_t *words)                                                 \
+    {                                                                                              \
+        if (shape->avx2) {                                                                         \
+            merge_avx2_##W##_##WHAT(shape->count, planes, base, words);                            \
+        } else {                                                                                   \
+            merge_portable(0, shape->count, W, WHAT, planes, base, words);                         \
+        }                                                                                          \
+    }
+
+INSTANCES(2, AS_IS)
+INSTANCES(2, ROTATED)
+INSTANCES(2, DIFFERENCES)
+INSTANCES(4, AS_IS)
+INSTANCES(4, ROTATED)
+INSTANCES(4, DIFFERENCES)
+INSTANCES(8, AS_IS)
+INSTANCES(8, ROTATED)
+INSTANCES(8, DIFFERENCES)
+
+static void split(const struct ckpt_shape *shape, enum what what, const uint8_t *words,
+                  const uint8_t *base, uint8_t *planes, size_t stride)
+{
+    static void (*const table[3][3])(const struct ckpt_shape *, const uint8_t *, const uint8_t *,
+                                     uint8_t *, size_t) = {
+        {split_2_AS_IS, split_2_ROTATED, split_2_DIFFERENCES},
+        {split_4_AS_IS, split_4_ROTATED, split_4_DIFFERENCES},
+        {split_8_AS_IS, split_8_ROTATED, split_8_DIFFERENCES},
+    };
+    assert(shape->width == 2 || shape->width == 4 || shape->width == 8);
+    table[shape->width / 4][what](shape, words, base, planes, stride);
+}
+
+static void merge(const struct ckpt_shape *shape, enum what what,
+                  const uint8_t *const planes[CKPT_PLANES], const uint8_t *base, uint8_t *words)
+{
+    static void (*const table[3][3])(const struct ckpt_shape *,
+                                     const uint8_t *const[CKPT_PLANES], const uint8_t *,
+                                     uint8_t *) = {
+        {merge_2_AS_IS, merge_2_ROTATED, merge_2_DIFFERENCES},
+        {merge_4_AS_IS, merge_4_ROTATED, merge_4_DIFFERENCES},
+        {merge_8_AS_IS, merge_8_ROTATED, merge_8_DIFFERENCES},
+    };
+    assert(shape->width == 2 || shape->width == 4 || shape->width == 8);
+    table[shape->width / 4][what](shape, planes, base, words);
+}
+
+void ckpt_planes_split(const struct ckpt_shape *shape, const uint8_t *words, const uint8_t *base,
+                       uint8_t *planes, size_t stride)
+{
+    split(shape, base == NULL ? ROTATED : DIFFERENCES, words, base, planes, stride);
+}
+
+void ckpt_planes_merge(const struct ckpt_shape *shape, const uint8_t *const planes[CKPT_PLANES],
+                       const uint8_t *base, uint8_t *words)
+{
+    merge(shape, base == NULL ? ROTATED : DIFFERENCES, planes, base, words);
+}
+
+/*
+ * Lane l walks the words [l * n / LANES, (l + 1) * n / LANES) of the n, all lanes in step: one after the other the same counter would
+ * mostly be needed again before it is written. What the lanes leave over belongs to the last one.
+ */
+INLINE size_t lane_size(size_t count)
+{
+    return count / CKPT_LANES;
+}
+
+INLINE void count_groups(struct ckpt_groups *groups, size_t count, unsigned width,
+                         const uint8_t *base)
+{
+    size_t size = lane_size(count);
+    for (size_t i = 0; i < size; i++) {
+        for (size_t lane = 0; lane < CKPT_LANES; lane++) {
+            groups->next[lane][group_of(base + (lane * size + i) * width, width)]++;
+        }
+    }
+    for (size_t i = CKPT_LANES * size; i < count; i++) {
+        groups->next[CKPT_LANES - 1][group_of(base + i * width, width)]++;
+    }
+}
+
+void ckpt_groups_count(struct ckpt_groups *groups, const struct ckpt_shape *shape,
+                       const uint8_t *base)
+{
+    for (size_t lane = 0; lane < CKPT_LANES; lane++) {
+        for (size_t group = 0; group < CKPT_GROUPS; group++) {
+            groups->next[lane][group] = 0;
+        }
+    }
+    switch (shape->width) {
+    case 2:
+        count_groups(groups, shape->count, 2, base);
+        break;
+    case 4:
+        count_groups(groups, shape->count, 4, base);
+        break;
+    default:
+        count_groups(groups, shape->count, 8, base);
+        break;
+    }
+    uint32_t at = 0;
+    for (size_t group = 0; group < CKPT_GROUPS; group++) {
+        groups->start[group] = at;
+        for (size_t lane = 0; lane < CKPT_LANES; lane++) {
+            uint32_t n = groups->next[lane][group];
+            groups->next[lane][group] = at;
+            at += n;
+        }
+    }
+    groups->start[CKPT_GROUPS] = at;
+}
+
+INLINE void sort_one(uint32_t *next, size_t i, unsigned width, const uint8_t *words,
+                     const uint8_t *base, uint8_t *sorted)
+{
+    uint64_t word = rotate_left(load(words + i * width, width), width);
+    uint64_t from = rotate_left(load(base + i * width, width), width);
+    size_t to = next[from >> (8 * width - 8)]++;
+    store(sorted + to * width, difference(word, from, width), width);
+}
+
+INLINE void sort(struct ckpt_groups *groups, size_t count, unsigned width, const uint8_t *words,
+                 const uint8_t *base, uint8_t *sorted)
+{
+    size_t size = lane_size(count);
+    for (size_t i = 0; i < size; i++) {
+        for (size_t lane = 0; lane < CKPT_LANES; lane++) {
+            sort_one(groups->next[lane], lane * size + i, width, words, base, sorted);
+        }
+    }
+    for (size_t i = CKPT_LANES * size; i < count; i++) {
+        sort_one(groups->next[CKPT_LANES - 1], i, width, words, base, sorted);
+    }
+}
+
+INLINE void unsort_one(uint32_t *next, size_t i, unsigned width, const uint8_t *sorted,
+                       const uint8_t *base, uint8_t *words)
+{
+    uint64_t from = rotate_left(load(base + i * width, width), width);
+    size_t at = next[from >> (8 * width - 8)]++;
+    uint64_t word = add_difference(load(sorted + at * width, width), from, width);
+    store(words + i * width, rotate_right(word, width), width);
+}
+
+INLINE void unsort(struct ckpt_groups *groups, size_t count, unsigned width, const uint8_t *sorted,
+                   const uint8_t *base, uint8_t *words)
+{
+    size_t size = lane_size(count);
+    for (size_t i = 0; i < size; i++) {
+        for (size_t lane = 0; lane < CKPT_LANES; lane++) {
+            unsort_one(groups->next[lane], lane * size + i, width, sorted, base, words);
+        }
+    }
+    for (size_t i = CKPT_LANES * size; i < count; i++) {
+        unsort_one(groups->next[CKPT_LANES - 1], i, width, sorted, base, words);
+    }
+}
+
+void ckpt_groups_split(struct ckpt_groups *groups, const struct ckpt_shape *shape,
+                       const uint8_t *words, const uint8_t *base, uint8_t *sorted, uint8_t *planes,
+                       size_t stride)
+{
+    switch (shape->width) {
+    case 2:
+        sort(groups, shape->count, 2, words, base, sorted);
+        break;
+    case 4:
+        sort(groups, shape->count, 4, words, base, sorted);
+        break;
+    default:
+        sort(groups, shape->count, 8, words, base, sorted);
+        break;
+    }
+    split(shape, AS_IS, sorted, NULL, planes, stride);
+}
+
+void ckpt_groups_merge(struct ckpt_groups *groups, const struct ckpt_shape *shape,
+                       const uint8_t *const planes[CKPT_PLANES], const uint8_t *base,
+                       uint8_t *sorted, uint8_t *words)
+{
+    merge(shape, AS_IS, planes, NULL, sorted);
+    switch (shape->width) {
+    case 2:
+        unsort(groups, shape->count, 2, sorted, base, words);
+        break;
+    case 4:
+        unsort(groups, shape->count, 4, sorted, base, words);
+        break;
+    default:
+        unsort(groups, shape->count, 8, sorted, base, words);
+        break;
+    }
+}

@@ -1,0 +1,254 @@
+/*
+ * Estimates of what the encoders would make of bytes.
+ */
+#include "probe.h"
+#include "planes.h"
+#include <string.h>
+
+enum {
+    TABLES = 4, /* of counts: the same counter twice in a row would wait for itself */
+    FLOATS = 8, /* sums at a time, in an order that doesn't depend on the compiler */
+};
+
+void ckpt_probe_count(const uint8_t *bytes, size_t n, uint32_t counts[CKPT_BYTES])
+{
+    uint32_t tables[TABLES][CKPT_BYTES];
+    size_t i = 0;
+    memset(tables, 0, sizeof tables);
+    for (; i + 8 <= n; i += 8) {
+        uint64_t v;
+        memcpy(&v, bytes + i, 8);
+        for (unsigned k = 0; k < 8; k++) {
+            tables[k % TABLES][v >> (8 * k) & 0xff]++;
+        }
+    }
+    for (; i < n; i++) {
+        tables[0][bytes[i]]++;
+    }
+    for (size_t b = 0; b < CKPT_BYTES; b++) {
+        counts[b] += tables[0][b] + tables[1][b] + tables[2][b] + tables[3][b];
+    }
+}
+
+/* log2 of 1 to 2^32 within 0.0001, from an integer's bits; a polynomial for the fraction (a fit at Chebyshev's points). */
+static inline float log2_of(uint32_t n)
+{
+    float f = (float)n;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    float exponent = (float)((int32_t)(bits >> 23) - 127);
+    bits = (bits & 0x7fffff) | 0x3f800000;
+    memcpy(&f, &bits, sizeof f);
+    float t = f - 1;
+    return exponent +
+           t * (1.4426157F + t * (-0.7170639F + t * (0.4422742F + t * (-0.2277126F + t * 0.0599456F))));
+}
+
+struct summary {
+    uint32_t total;
+    uint32_t most; /* of the commonest byte */
+    unsigned kinds;
+    float bits; /* the entropy of all */
+};
+
+static struct summary summarise(const uint32_t counts[CKPT_BYTES])
+{
+    struct summary s = {0};
+    float sums[FLOATS] = {0};
+    uint32_t totals[FLOATS] = {0};
+    uint32_t most[FLOATS] = {0};
+    uint32_t kinds[FLOATS] = {0};
+    for (size_t b = 0; b < CKPT_BYTES; b += FLOATS) {
+        for (size_t k = 0; k < FLOATS; k++) {
+            uint32_t n = counts[b + k];
+            uint32_t some = n > 0;
+            totals[k] += n;
+            kinds[k] += some;
+            most[k] = n > most[k] ? n : most[k];
+            sums[k] += (float)n * log2_of(n + 1 - some); /* 0 has no logarithm */
+        }
+    }
+    float sum = 0;
+    for (size_t k = 0; k < FLOATS; k++) {
+        s.total += totals[k];
+        s.kinds += kinds[k];
+        s.most = most[k] > s.most ? most[k] : s.most;
+        sum += sums[k];
+    }
+    if (s.total > 0) {
+        s.bits = (float)s.total * log2_of(s.total) - sum;
+    }
+    return s;
+}
+
+/* A Huffman code has whole bits: a byte that is more than half of all costs one, the others that and what tells them apart. */
+static float code_bits(const struct summary *s)
+{
+    if (s->kinds < 2) {
+        return 0;
+    }
+    uint32_t others = s->total - s->most;
+    if (s->most <= others) {
+        return s->bits;
+    }
+    float apart = s->bits -
+                  ((float)s->total * log2_of(s->total) - (float)s->most * log2_of(s->most) -
+                   (float)others * log2_of(others));
+    return (float)s->total + apart;
+}
+
+float ckpt_probe_huffman(const uint32_t counts[CKPT_BYTES])
+{
+    /* Measured on planes of weights: the code is about 1 % longer than the entropy; a table takes 4 bits for each kind of byte, and less
+       when they are many; headers and the four streams' lengths. */
+    enum { FIXED = 16, TABLE_MAX = 96 };
+    struct summary s = summarise(counts);
+    if (s.kinds < 2) {
+        return 4;
+    }
+    float table = (float)(s.kinds / 2 < TABLE_MAX ? s.kinds / 2 : TABLE_MAX);
+    float size = FIXED + table + code_bits(&s) * (1.008F / 8);
+    float raw = (float)s.total + 3;
+    return size < raw ? size : raw;
+}
+
+float ckpt_probe_sampled(const uint32_t counts[CKPT_BYTES])
+{
+    /* Miller and Madow: a sample's entropy is low by (kinds - 1) / 2 nats in total. */
+    struct summary s = summarise(counts);
+    float size = code_bits(&s) / 8;
+    if (s.kinds > 1) {
+        size += (float)(s.kinds - 1) * (0.7213475F / 8);
+    }
+    return size < (float)s.total ? size : (float)s.total;
+}
+
+bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, size_t step)
+{
+    enum { LIMIT = 32 << 10, BITS = 10, ONE_IN = 20 };
+    uint16_t table[1 << BITS];
+    size_t seen = 0;
+    size_t looked = 0;
+    memset(table, 0, sizeof table);
+    n = n < LIMIT ? n : LIMIT;
+    for (size_t i = 0; i + 8 <= n; i += step) {
+        uint64_t v;
+        uint64_t old;
+        memcpy(&v, bytes + i, 8);
+        uint16_t *slot = &table[v * 0x9e3779b97f4a7c15 >> (64 - BITS)];
+        memcpy(&old, bytes + *slot, 8); /* an empty slot is the beginning */
+        seen += old == v && i > 0;
+        *slot = (uint16_t)i;
+        looked++;
+    }
+    return seen * ONE_IN > looked;
+}
+
+enum {
+    SPOTS = 8,
+    SPOT = 2 << 10, /* bytes */
+};
+
+/* Every 8th byte of the samples from each phase, which the columns of the narrower words are sums of. */
+static void count_columns(const uint8_t *bytes, size_t n, uint32_t columns[8][CKPT_BYTES])
+{
+    size_t spot = n / SPOTS < SPOT ? n / SPOTS : SPOT;
+    spot -= spot % 8;
+    for (size_t k = 0; k < SPOTS; k++) {
+        size_t at = n / SPOTS * k;
+        at -= at % 8; /* phases are those of the first byte */
+        for (size_t i = 0; i < spot; i++) {
+            columns[i % 8][bytes[at + i]]++;
+        }
+    }
+}
+
+static float columns_size(const uint32_t columns[8][CKPT_BYTES], unsigned width)
+{
+    float size = 0;
+    for (unsigned j = 0; j < width; j++) {
+        uint32_t sum[CKPT_BYTES] = {0};
+        for (unsigned k = j; k < 8; k += width) {
+            for (size_t b = 0; b < CKPT_BYTES; b++) {
+                sum[b] += columns[k][b];
+            }
+        }
+        size += ckpt_probe_sampled(sum);
+    }
+    return size;
+}
+
+/* What the planes of words would take that begin at HEAD; *TOP is the share of the highest. */
+static float planes_size(const uint8_t *bytes, size_t n, unsigned width, size_t head, float *top)
+{
+    struct ckpt_shape shape = {.width = width, .count = SPOT / width};
+    float size = 0;
+    uint8_t planes[SPOT];
+    uint32_t counts[CKPT_PLANES][CKPT_BYTES] = {{0}};
+    if ((n - head) / SPOTS < SPOT) {
+        shape.count = (n - head) / SPOTS / width;
+    }
+    for (size_t k = 0; k < SPOTS; k++) {
+        size_t at = n / SPOTS * k;
+        at -= at % 8;
+        if (at + head + shape.count * width > n) {
+            break;
+        }
+        ckpt_planes_split(&shape, bytes + at + head, NULL, planes, shape.count);
+        for (unsigned j = 0; j < width; j++) {
+            ckpt_probe_count(planes + j * shape.count, shape.count, counts[j]);
+        }
+    }
+    for (unsigned j = 0; j < width; j++) {
+        *top = ckpt_probe_sampled(counts[j]);
+        size += *top;
+    }
+    return size;
+}
+
+/* Where words begin: most exponents are much alike, so their plane is the shortest; it may be whole at another phase too (the rotation
+   takes the sign out of any byte), but on top it stands at one only. */
+static uint8_t find_head(const uint8_t *bytes, size_t n, unsigned width)
+{
+    const float as_good = 1.005F;
+    float sizes[CKPT_PLANES];
+    float tops[CKPT_PLANES];
+    float best = 0;
+    uint8_t found = 0;
+    for (size_t head = 0; head < width; head++) {
+        sizes[head] = planes_size(bytes, n, width, head, &tops[head]);
+        best = head == 0 || sizes[head] < best ? sizes[head] : best;
+    }
+    bool any = false;
+    for (uint8_t head = 0; head < width; head++) {
+        if (sizes[head] <= best * as_good && (!any || tops[head] < tops[found])) {
+            found = head;
+            any = true;
+        }
+    }
+    return found;
+}
+
+struct ckpt_numbers ckpt_probe_numbers(const uint8_t *bytes, size_t n)
+{
+    enum { LEAST = 512 };
+    uint32_t columns[8][CKPT_BYTES] = {{0}};
+    struct ckpt_numbers numbers = {0};
+    if (n < LEAST) {
+        return numbers;
+    }
+    count_columns(bytes, n, columns);
+    /* Wider words must be worth it, or noise would decide; and columns must tell something that the bytes alone don't. */
+    float best = columns_size(columns, 1) * 0.97F;
+    for (unsigned width = 2; width <= 8; width *= 2) {
+        float size = columns_size(columns, width);
+        if (size < best) {
+            best = size * 0.98F;
+            numbers.width = (uint8_t)width;
+        }
+    }
+    if (numbers.width > 0) {
+        numbers.head = find_head(bytes, n, numbers.width);
+    }
+    return numbers;
+}
