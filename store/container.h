@@ -37,9 +37,9 @@ struct ckpt_part {
     uint64_t offset;
     uint64_t size; /* > 0 */
     uint64_t key;  /* hash of its name and, for a tensor, of type and size: equal for the same tensor in two saves, whatever
-                      the file is called; never 0 */
+                      the file is called; never 0. Two parts of a file may have the same when the file repeats a name. */
     enum ckpt_part_kind kind;
-    uint8_t width; /* of an element: 1, 2, 4, 8; 0 when it isn't known */
+    uint8_t width; /* of an element, of each half of a complex one: 1, 2, 4, 8; 0 when it isn't known */
 };
 
 /* In order of offset, without overlaps, within the file. */
@@ -52,10 +52,64 @@ struct ckpt_parts {
 /*
  * Finds the parts of a file. None at all when it is no known container or one that doesn't make sense: the caller then treats
  * all of it as bytes. Memory is bounded by CKPT_PARTS_MAX and by the limits of each reader, whatever the file says.
+ * PARTS is all zeros before, or holds what an earlier call found.
  * Errors: NOMEM; IO (PREAD failed within SOURCE->size). PARTS is empty after an error; clear it afterwards in any case.
  */
 enum { CKPT_PARTS_MAX = 1 << 20 };
 CKPT_MUST_USE enum ckpt_err ckpt_container_read(const struct ckpt_source *source, struct ckpt_parts *parts);
 void ckpt_parts_clear(struct ckpt_parts *parts);
+
+/*
+ * For the readers of the formats. Each takes a range, adds the parts that it finds in it, and returns CORRUPT when the range
+ * doesn't make sense: what it added is dropped then.
+ */
+
+enum { CKPT_READING_DEPTH = 3, CKPT_READING_WINDOW = 4096 };
+
+/* One file that is being read. */
+struct ckpt_reading {
+    const struct ckpt_source *source;
+    struct ckpt_parts *parts; /* in any order */
+    unsigned depth;           /* containers around the range: an entry in an entry in ... */
+    uint64_t window_at;       /* what the last small read took along */
+    size_t window_size;
+    uint8_t window[CKPT_READING_WINDOW];
+};
+
+/* Bytes in which a container stands: all of the file, or an entry of another container. */
+struct ckpt_range {
+    uint64_t offset; /* in the file */
+    uint64_t size;
+    uint64_t seed; /* of the keys in it: says which entry it is */
+};
+
+/* A name in some buffer, not terminated. */
+struct ckpt_name {
+    const char *bytes;
+    size_t size;
+};
+
+/* A tensor as a reader finds it; AT counts from the range's start. */
+struct ckpt_found {
+    uint64_t at;
+    uint64_t size;
+    struct ckpt_name name;
+    struct ckpt_name type; /* as the format writes it */
+    uint8_t width;
+};
+
+/* Reads N bytes at AT of the range. CORRUPT: they aren't all within it; IO. */
+CKPT_MUST_USE enum ckpt_err ckpt_reading_bytes(struct ckpt_reading *reading, const struct ckpt_range *range,
+                                               uint64_t at, void *buf, size_t n);
+
+/* Add a part; one of no bytes is left out. CORRUPT: not within the range, or the file has too many; NOMEM. */
+CKPT_MUST_USE enum ckpt_err ckpt_reading_tensor(struct ckpt_reading *reading, const struct ckpt_range *range,
+                                                const struct ckpt_found *found);
+CKPT_MUST_USE enum ckpt_err ckpt_reading_blob(struct ckpt_reading *reading, const struct ckpt_range *range,
+                                              uint64_t at, uint64_t size, struct ckpt_name name);
+
+/* Adds the parts of an entry that is a container itself; if it is none, the entry as a blob. Errors as above. */
+CKPT_MUST_USE enum ckpt_err ckpt_reading_entry(struct ckpt_reading *reading, const struct ckpt_range *range,
+                                               uint64_t at, uint64_t size, struct ckpt_name name);
 
 #endif
