@@ -5,12 +5,16 @@
 #include "bytes.h"
 #include <ckpt/id.h>
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Keys are compared between versions, so they don't depend on the store: any number, but always the same. */
 static const uint64_t key_seed = 0x636b7074706172ff;
+
+bool ckpt_name_is(struct ckpt_name name, const char *text)
+{
+    return name.size == strlen(text) && memcmp(name.bytes, text, name.size) == 0;
+}
 
 /* A hash of what a part is: its kind, type and size (0 for a blob), then its name. */
 static uint64_t key_of(uint64_t seed, enum ckpt_part_kind kind, struct ckpt_name type, uint64_t size,

@@ -17,6 +17,7 @@
 #define CKPT_STORE_CONTAINER_H
 
 #include <ckpt/err.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -88,6 +89,8 @@ struct ckpt_name {
     const char *bytes;
     size_t size;
 };
+
+bool ckpt_name_is(struct ckpt_name name, const char *text);
 
 /* A tensor as a reader finds it; AT counts from the range's start. */
 struct ckpt_found {

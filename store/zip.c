@@ -19,7 +19,7 @@
  */
 #include "zip.h"
 #include "bytes.h"
-#include <stdbool.h>
+#include "pickle.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -341,11 +341,6 @@ static bool strip(struct ckpt_name *name, struct ckpt_name prefix)
     return true;
 }
 
-static bool equals(struct ckpt_name name, const char *text)
-{
-    return name.size == strlen(text) && memcmp(name.bytes, text, name.size) == 0;
-}
-
 /* The folder, with its slash, that torch.save puts everything in, as "last/"; nothing for other archives. Two saves of the same
    state have different ones, as it is the file's name. */
 static struct ckpt_name find_root(const struct zip *zip)
@@ -355,7 +350,7 @@ static struct ckpt_name find_root(const struct zip *zip)
         const char *slash = memchr(name.bytes, '/', name.size);
         if (slash != NULL && !zip->entries[i].done) {
             struct ckpt_name root = {name.bytes, (size_t)(slash + 1 - name.bytes)};
-            if (strip(&name, root) && equals(name, "data.pkl")) {
+            if (strip(&name, root) && ckpt_name_is(name, "data.pkl")) {
                 return root;
             }
         }
@@ -363,23 +358,42 @@ static struct ckpt_name find_root(const struct zip *zip)
     return (struct ckpt_name){"", 0};
 }
 
-/* Adds the storages ROOT/FOLDER/N. */
-static enum ckpt_err add_storages(struct zip *zip, struct ckpt_name root, const char *folder)
+/* Reads ROOT/NAME, a pickle; none is fine. */
+static enum ckpt_err read_pickle(struct zip *zip, struct ckpt_name root, const char *file, struct ckpt_pickle *pickle)
 {
-    struct ckpt_name slashed = {folder, strlen(folder)};
+    for (size_t i = 0; i < zip->count; i++) {
+        const struct entry *entry = &zip->entries[i];
+        struct ckpt_name name = entry->name;
+        if (!entry->done && entry->method == METHOD_STORED && strip(&name, root) && ckpt_name_is(name, file)) {
+            return ckpt_pickle_read(zip->reading->source, zip->range->offset + entry->at, entry->size, pickle);
+        }
+    }
+    return CKPT_OK;
+}
+
+/* Adds the storages ROOT/FOLDERN that PICKLE is about. */
+static enum ckpt_err add_storages(struct zip *zip, const struct ckpt_range *keys, struct ckpt_name root,
+                                  const char *folder, const struct ckpt_pickle *pickle)
+{
+    struct ckpt_name prefix = {folder, strlen(folder)};
     for (size_t i = 0; i < zip->count; i++) {
         struct entry *entry = &zip->entries[i];
         struct ckpt_name name = entry->name;
-        struct ckpt_name id = {"", 0};
         if (entry->done || entry->method != METHOD_STORED || !strip(&name, root)) {
             continue;
         }
-        id = name;
-        if (!strip(&id, slashed)) {
+        struct ckpt_name id = name;
+        if (!strip(&id, prefix)) {
             continue;
         }
         struct ckpt_found found = {.at = entry->at, .size = entry->size, .name = name, .type = {"", 0}};
-        enum ckpt_err err = ckpt_reading_tensor(zip->reading, &zip->keys, &found);
+        const struct ckpt_storage *storage = ckpt_pickle_find(pickle, id);
+        if (storage != NULL) {
+            found.name = storage->path.bytes != NULL ? storage->path : name;
+            found.type = storage->type;
+            found.width = storage->width;
+        }
+        enum ckpt_err err = ckpt_reading_tensor(zip->reading, keys, &found);
         if (err != CKPT_OK) {
             return err;
         }
@@ -390,13 +404,19 @@ static enum ckpt_err add_storages(struct zip *zip, struct ckpt_name root, const 
 
 static enum ckpt_err add_entries(struct zip *zip)
 {
+    /* The second pair is that of a script. */
+    static const char *const files[][2] = {{"data.pkl", "data/"}, {"constants.pkl", "constants/"}};
     struct ckpt_name root = find_root(zip);
     enum ckpt_err err = CKPT_OK;
-    if (root.size > 0) {
-        err = add_storages(zip, root, "data/");
+    for (size_t i = 0; i < 2 && root.size > 0 && err == CKPT_OK; i++) {
+        struct ckpt_pickle pickle = {0};
+        err = read_pickle(zip, root, files[i][0], &pickle);
         if (err == CKPT_OK) {
-            err = add_storages(zip, root, "constants/"); /* of a script */
+            struct ckpt_range keys = zip->keys;
+            keys.seed += (uint64_t)i << 32; /* each pickle has paths of its own */
+            err = add_storages(zip, &keys, root, files[i][1], &pickle);
         }
+        ckpt_pickle_clear(&pickle);
     }
     for (size_t i = 0; i < zip->count && err == CKPT_OK; i++) {
         struct entry *entry = &zip->entries[i];

@@ -1,0 +1,123 @@
+#include "pickle_value.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum ckpt_err ckpt_list_reserve(struct ckpt_list *list, size_t n, size_t size, size_t most)
+{
+    if (n > most - list->count) {
+        return CKPT_ERR_CORRUPT;
+    }
+    if (list->count + n > list->room) {
+        size_t room = list->room == 0 ? 256 : 2 * list->room;
+        room = room < list->count + n ? list->count + n : room;
+        void *items = realloc(list->items, room * size);
+        if (items == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        list->items = items;
+        list->room = room;
+    }
+    return CKPT_OK;
+}
+
+bool ckpt_value_matters(uint64_t value, bool argument)
+{
+    enum ckpt_tag tag = ckpt_value_tag(value);
+    return tag == CKPT_TAG_BOX || tag == CKPT_TAG_STORAGE ||
+           (argument && (tag == CKPT_TAG_TEXT || tag == CKPT_TAG_TYPE));
+}
+
+enum ckpt_err ckpt_values_add_box(struct ckpt_values *values, uint64_t *value)
+{
+    enum ckpt_err err =
+        ckpt_list_reserve(&values->boxes, 1, sizeof(struct ckpt_value_box), CKPT_VALUE_BOXES_MAX);
+    if (err == CKPT_OK) {
+        *value = ckpt_value(CKPT_TAG_BOX, values->boxes.count);
+        *ckpt_values_box_at(values, (uint32_t)values->boxes.count++) =
+            (struct ckpt_value_box){.first = CKPT_VALUE_NONE, .last = CKPT_VALUE_NONE};
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_values_add_text(struct ckpt_values *values, const char *bytes, size_t n, uint64_t *value)
+{
+    struct ckpt_list *text = &values->text;
+    enum ckpt_err err = ckpt_list_reserve(text, n + 1, 1, CKPT_VALUE_TEXT_MAX);
+    if (err == CKPT_OK) {
+        *value = ckpt_value(CKPT_TAG_TEXT, (uint64_t)n << CKPT_VALUE_LENGTH_SHIFT | text->count);
+        memcpy((char *)text->items + text->count, bytes, n);
+        text->count += n;
+    }
+    return err;
+}
+
+struct ckpt_name ckpt_values_text(const struct ckpt_values *values, uint64_t value)
+{
+    const char *text = values->text.items;
+    return (struct ckpt_name){text + ckpt_value_index(value),
+                              (size_t)(ckpt_value_number(value) >> CKPT_VALUE_LENGTH_SHIFT)};
+}
+
+enum ckpt_err ckpt_values_put(struct ckpt_values *values, uint64_t into, uint64_t key, uint64_t value, bool argument)
+{
+    if (ckpt_value_tag(into) != CKPT_TAG_BOX) {
+        return CKPT_OK;
+    }
+    struct ckpt_value_box *box = ckpt_values_box_at(values, ckpt_value_index(into));
+    uint32_t position = box->count++;
+    if (!ckpt_value_matters(value, argument)) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_list_reserve(&values->children, 1, sizeof(struct ckpt_value_child),
+                                          CKPT_VALUE_CHILDREN_MAX);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    uint32_t i = (uint32_t)values->children.count++;
+    *ckpt_values_child_at(values, i) = (struct ckpt_value_child){
+        .key = key,
+        .value = value,
+        .next = CKPT_VALUE_NONE,
+        .position = position,
+    };
+    if (box->last == CKPT_VALUE_NONE) {
+        box->first = i;
+    } else {
+        ckpt_values_child_at(values, box->last)->next = i;
+    }
+    box->last = i;
+    return CKPT_OK;
+}
+
+enum ckpt_err ckpt_values_append(struct ckpt_values *values, uint64_t into, uint64_t value, bool argument)
+{
+    bool box = ckpt_value_tag(into) == CKPT_TAG_BOX;
+    uint64_t position = box ? ckpt_values_box_at(values, ckpt_value_index(into))->count : 0;
+    return ckpt_values_put(values, into, ckpt_value(CKPT_TAG_NUMBER, position), value, argument);
+}
+
+uint64_t ckpt_values_argument(const struct ckpt_values *values, uint64_t tuple, uint32_t position)
+{
+    uint64_t other = ckpt_value(CKPT_TAG_OTHER, 0);
+    if (ckpt_value_tag(tuple) != CKPT_TAG_BOX) {
+        return other;
+    }
+    uint32_t i = ckpt_values_box_at(values, ckpt_value_index(tuple))->first;
+    while (i != CKPT_VALUE_NONE) {
+        const struct ckpt_value_child *child = ckpt_values_child_at(values, i);
+        if (child->position >= position) {
+            return child->position == position ? child->value : other;
+        }
+        i = child->next;
+    }
+    return other;
+}
+
+void ckpt_values_free(struct ckpt_values *values)
+{
+    free(values->boxes.items);
+    free(values->children.items);
+    free(values->storages.items);
+    free(values->text.items);
+    memset(values, 0, sizeof *values);
+}
