@@ -571,7 +571,7 @@ static void capture_key(uint8_t key[CAPTURE_KEY], uint64_t dir, uint64_t sequenc
     ckpt_put_be64(key + DIR_SIZE, sequence);
 }
 
-static enum ckpt_err put_capture(struct ckpt_txn *txn, const struct ckpt_version *version)
+enum ckpt_err ckpt_catalog_put_capture_in(struct ckpt_txn *txn, const struct ckpt_version *version)
 {
     uint8_t key[CAPTURE_KEY];
     uint8_t value[CAPTURE_NAME + NAME_MAX];
@@ -753,7 +753,7 @@ static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *vers
     file->recipe = version->recipe;
     err = put_version_row(txn, version);
     if (err == CKPT_OK) {
-        err = put_capture(txn, version);
+        err = ckpt_catalog_put_capture_in(txn, version);
     }
     return err == CKPT_OK ? ckpt_counters_add(txn, &difference) : err;
 }

@@ -32,6 +32,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_version_in(struct ckpt_txn *txn, uint64
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_capture_in(struct ckpt_txn *txn, uint64_t dir,
                                                          ckpt_version_fn *fn, void *arg);
 
+/* Books a version that has its row as a capture of its directory. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_put_capture_in(struct ckpt_txn *txn,
+                                                        const struct ckpt_version *version);
+
 /* Each takes one row apart. CORRUPT. */
 
 /* Of captures: version NUMBER of NAME is the capture SEQUENCE of directory DIR. */

@@ -218,8 +218,8 @@ static void refs_encode(const struct ckpt_refs *refs, uint8_t row[REFS_SIZE])
     memcpy(row + REFS_PREVIOUS, refs->previous.bytes, CKPT_ID_SIZE);
 }
 
-static enum ckpt_err refs_put(struct ckpt_txn *txn, const struct ckpt_id *id,
-                              const struct ckpt_refs *refs)
+enum ckpt_err ckpt_object_put_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                   const struct ckpt_refs *refs)
 {
     uint8_t row[REFS_SIZE];
     refs_encode(refs, row);
@@ -302,7 +302,7 @@ static enum ckpt_err take(struct ckpt_txn *txn, const struct ckpt_draft *draft,
                                          : err; /* an object without a refs row */
     }
     refs.count++;
-    err = refs_put(txn, &draft->id, &refs);
+    err = ckpt_object_put_refs(txn, &draft->id, &refs);
     if (err == CKPT_OK) {
         *record_size = refs.record_size;
     }
@@ -372,7 +372,7 @@ enum ckpt_err ckpt_object_ref(struct ckpt_txn *txn, const struct ckpt_id *id)
         return err;
     }
     refs.count++;
-    return refs_put(txn, id, &refs);
+    return ckpt_object_put_refs(txn, id, &refs);
 }
 
 enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id, bool *gone)
@@ -384,7 +384,7 @@ enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id, 
     }
     if (refs.count > 1) {
         refs.count--;
-        err = refs_put(txn, id, &refs);
+        err = ckpt_object_put_refs(txn, id, &refs);
         if (err == CKPT_OK) {
             *gone = false;
         }
@@ -423,7 +423,7 @@ enum ckpt_err ckpt_object_unref(struct ckpt_txn *txn, const struct ckpt_id *id, 
 static enum ckpt_err relink(struct ckpt_txn *txn, const struct ckpt_id *id, const struct ckpt_refs *refs,
                             const struct ckpt_id *before)
 {
-    enum ckpt_err err = refs_put(txn, id, refs);
+    enum ckpt_err err = ckpt_object_put_refs(txn, id, refs);
     if (err == CKPT_OK && !ckpt_id_is_zero(before)) {
         err = ckpt_lineage_del(txn, before, id);
     }

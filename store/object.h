@@ -65,6 +65,10 @@ CKPT_MUST_USE enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct 
 CKPT_MUST_USE enum ckpt_err ckpt_object_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
                                              struct ckpt_refs *out);
 
+/* Puts the row as it is, for an upgrade. */
+CKPT_MUST_USE enum ckpt_err ckpt_object_put_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                                 const struct ckpt_refs *refs);
+
 /* One more reference to a stored object. NOT_FOUND. */
 CKPT_MUST_USE enum ckpt_err ckpt_object_ref(struct ckpt_txn *txn, const struct ckpt_id *id);
 

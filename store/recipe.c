@@ -8,6 +8,14 @@
  *     16     8  number of extents
  *     24    32  each chunk: id (16), length (4), width (1), reserved (3), key (8)
  *           16  each extent: length (8), chunk (4; all ones for a hole), offset in the chunk (4)
+ *
+ * Version 1 of the format, which is still read:
+ *
+ *      0     4  magic "CKR1"
+ *      4     4  reserved, zero
+ *      8     8  size of the file
+ *     16     8  number of extents
+ *     24    24  each: id (16), then bits 0..62 length, bit 63 set for a hole
  */
 #include "recipe.h"
 #include "bytes.h"
@@ -26,6 +34,10 @@ enum {
     EXTENT_AT = 12,
 };
 static const char magic[4] = "CKR2";
+
+enum { OLD_EXTENT = 24, OLD_LENGTH = 16 };
+static const char old_magic[4] = "CKR1";
+static const uint64_t old_hole = UINT64_C(1) << 63;
 
 void ckpt_recipe_init(struct ckpt_recipe *recipe)
 {
@@ -167,14 +179,8 @@ static enum ckpt_err decode_extent(const uint8_t *at, struct ckpt_recipe *recipe
     return err == CKPT_ERR_INVALID ? CKPT_ERR_CORRUPT : err;
 }
 
-enum ckpt_err ckpt_recipe_decode(const void *bytes, size_t size, struct ckpt_recipe *recipe)
+static enum ckpt_err decode_tables(const uint8_t *start, size_t size, struct ckpt_recipe *recipe)
 {
-    const uint8_t *start = bytes;
-    struct ckpt_recipe found;
-    ckpt_recipe_init(&found);
-    if (size < HEADER || memcmp(start, magic, sizeof magic) != 0) {
-        return CKPT_ERR_CORRUPT;
-    }
     uint64_t chunks = ckpt_get_le32(start + 4);
     uint64_t extents = ckpt_get_le64(start + 16);
     size_t rest = size - HEADER;
@@ -185,10 +191,58 @@ enum ckpt_err ckpt_recipe_decode(const void *bytes, size_t size, struct ckpt_rec
     enum ckpt_err err = CKPT_OK;
     const uint8_t *at = start + HEADER;
     for (uint64_t i = 0; err == CKPT_OK && i < chunks; i++, at += CHUNK) {
-        err = decode_chunk(at, &found);
+        err = decode_chunk(at, recipe);
     }
     for (uint64_t i = 0; err == CKPT_OK && i < extents; i++, at += EXTENT) {
-        err = decode_extent(at, &found);
+        err = decode_extent(at, recipe);
+    }
+    return err;
+}
+
+/* A whole chunk of its own, or a hole. */
+static enum ckpt_err decode_old_extent(const uint8_t *at, struct ckpt_recipe *recipe)
+{
+    uint64_t word = ckpt_get_le64(at + OLD_LENGTH);
+    uint64_t length = word & ~old_hole;
+    struct ckpt_recipe_chunk chunk = {.size = (uint32_t)length};
+    memcpy(chunk.id.bytes, at, CKPT_ID_SIZE);
+    bool hole = (word & old_hole) != 0;
+    bool after_hole = recipe->count > 0 && ckpt_extent_is_hole(&recipe->extents[recipe->count - 1]);
+    if (hole != ckpt_id_is_zero(&chunk.id) || (hole && after_hole) ||
+        (!hole && length > CKPT_CHUNK_RAW_MAX)) {
+        return CKPT_ERR_CORRUPT;
+    }
+    uint32_t index = hole ? CKPT_HOLE : (uint32_t)recipe->chunk_count;
+    enum ckpt_err err = hole ? CKPT_OK : ckpt_recipe_add(recipe, &chunk);
+    if (err == CKPT_OK) {
+        err = ckpt_recipe_append(recipe, index, 0, length);
+    }
+    return err == CKPT_ERR_INVALID ? CKPT_ERR_CORRUPT : err;
+}
+
+static enum ckpt_err decode_old(const uint8_t *start, size_t size, struct ckpt_recipe *recipe)
+{
+    enum ckpt_err err = CKPT_OK;
+    if ((size - HEADER) % OLD_EXTENT != 0 || ckpt_get_le32(start + 4) != 0 ||
+        ckpt_get_le64(start + 16) != (size - HEADER) / OLD_EXTENT) {
+        return CKPT_ERR_CORRUPT;
+    }
+    for (size_t at = HEADER; err == CKPT_OK && at < size; at += OLD_EXTENT) {
+        err = decode_old_extent(start + at, recipe);
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_recipe_decode(const void *bytes, size_t size, struct ckpt_recipe *recipe)
+{
+    const uint8_t *start = bytes;
+    struct ckpt_recipe found;
+    enum ckpt_err err = CKPT_ERR_CORRUPT;
+    ckpt_recipe_init(&found);
+    if (size >= HEADER && memcmp(start, magic, sizeof magic) == 0) {
+        err = decode_tables(start, size, &found);
+    } else if (size >= HEADER && memcmp(start, old_magic, sizeof old_magic) == 0) {
+        err = decode_old(start, size, &found);
     }
     if (err == CKPT_OK && found.size != ckpt_get_le64(start + 8)) {
         err = CKPT_ERR_CORRUPT;

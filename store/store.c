@@ -4,6 +4,7 @@
 #include "bytes.h"
 #include "garbage.h"
 #include "internal.h"
+#include "upgrade.h"
 #include "object.h"
 #include <ckpt/host.h>
 #include <dirent.h>
@@ -40,6 +41,7 @@ static const uint64_t map_sanitized = UINT64_C(1) << 38;
 
 /* What FORMAT says. */
 struct header {
+    unsigned format;
     struct ckpt_id id;
     uint64_t seed;
     char created[CREATED_SIZE];
@@ -54,7 +56,7 @@ static size_t header_text(const struct header *header, char text[FORMAT_MAX])
     ckpt_id_hex(&header->id, hex);
     int n =
         snprintf(text, FORMAT_MAX, FIRST_LINE "format %d\nid %s\nseed %016" PRIx64 "\ncreated %s\n",
-                 (int)CKPT_STORE_FORMAT, hex, header->seed, header->created);
+                 (int)header->format, hex, header->seed, header->created);
     uint64_t check = ckpt_checksum(0, text, (size_t)n);
     n += snprintf(text + n, FORMAT_MAX - (size_t)n, "check %016" PRIx64 "\n", check);
     return (size_t)n;
@@ -126,6 +128,7 @@ static enum ckpt_err header_parse(const char *text, struct header *header)
         !parse_hex(seed, seed_bytes, sizeof seed_bytes) || at - created != CREATED_SIZE) {
         return CKPT_ERR_CORRUPT;
     }
+    header->format = (unsigned)number;
     header->seed = ckpt_get_be64(seed_bytes);
     memcpy(header->created, created, CREATED_SIZE - 1);
     header->created[CREATED_SIZE - 1] = '\0';
@@ -419,7 +422,7 @@ enum ckpt_err ckpt_store_create(const char *dir, const struct ckpt_report *repor
 {
     char path[PATH_MAX];
     int dirfd = -1;
-    struct header header;
+    struct header header = {.format = CKPT_STORE_FORMAT};
     size_t made = 0;
     bool made_dir = ckpt_host_mkdirat(AT_FDCWD, dir, DIR_MODE) == 0;
     if (!made_dir && errno != EEXIST) {
@@ -597,8 +600,8 @@ static enum ckpt_err check_live(struct ckpt_store *store)
     return CKPT_ERR_CORRUPT;
 }
 
-/* Whether the database is that of this store. */
-static enum ckpt_err check_db(struct ckpt_store *store)
+/* Whether the database is that of this store; *NUMBER receives its format. */
+static enum ckpt_err check_db(struct ckpt_store *store, unsigned *number)
 {
     struct ckpt_txn *txn = NULL;
     struct ckpt_slice format;
@@ -618,8 +621,7 @@ static enum ckpt_err check_db(struct ckpt_store *store)
         err = CKPT_ERR_FORMAT;
     } else if (err == CKPT_ERR_NOT_FOUND ||
                (err == CKPT_OK &&
-                (format.size != 4 || ckpt_get_le32(format.data) != CKPT_STORE_FORMAT ||
-                 id.size != CKPT_ID_SIZE ||
+                (format.size != 4 || ckpt_get_le32(format.data) == 0 || id.size != CKPT_ID_SIZE ||
                  memcmp(id.data, store->store_id.bytes, CKPT_ID_SIZE) != 0))) {
         ckpt_reportf(&store->report, CKPT_ERROR,
                      "%s/db: the database isn't that of this store; put back a complete copy of "
@@ -627,11 +629,14 @@ static enum ckpt_err check_db(struct ckpt_store *store)
                      store->path);
         err = CKPT_ERR_CORRUPT;
     }
+    if (err == CKPT_OK) {
+        *number = ckpt_get_le32(format.data);
+    }
     ckpt_txn_abort(txn);
     return err;
 }
 
-static enum ckpt_err open_db(struct ckpt_store *store, bool writable)
+static enum ckpt_err open_db(struct ckpt_store *store, bool writable, unsigned *number)
 {
     char path[PATH_MAX + 8];
     struct stat st;
@@ -650,7 +655,30 @@ static enum ckpt_err open_db(struct ckpt_store *store, bool writable)
         return host_failure(&store->report, store->path, "the host filesystem's size can't be told");
     }
     enum ckpt_err err = ckpt_db_open(path, writable, size, &store->report, &store->db);
-    return err == CKPT_OK ? check_db(store) : err;
+    return err == CKPT_OK ? check_db(store, number) : err;
+}
+
+/* An older store becomes one of the present format: first the database, then FORMAT. After a crash in between the second
+   step is made up for. */
+static enum ckpt_err bring_up(struct ckpt_store *store, struct header *header, unsigned number)
+{
+    enum ckpt_err err = CKPT_OK;
+    if (number == CKPT_STORE_FORMAT && header->format == CKPT_STORE_FORMAT) {
+        return CKPT_OK;
+    }
+    if (number < CKPT_STORE_FORMAT) {
+        err = ckpt_upgrade(store);
+    }
+    if (err == CKPT_OK) {
+        (void)ckpt_host_unlinkat(store->dirfd, "tmp/" FORMAT_NAME, 0);
+        header->format = CKPT_STORE_FORMAT;
+        err = write_header(store->path, store->dirfd, header, &store->report);
+    }
+    ckpt_reportf(&store->report, err == CKPT_OK ? CKPT_NOTICE : CKPT_ERROR,
+                 err == CKPT_OK ? "%s: the store was brought to format %d%s"
+                                : "%s: the store can't be brought to format %d: %s",
+                 store->path, (int)CKPT_STORE_FORMAT, err == CKPT_OK ? "" : ckpt_err_text(err));
+    return err;
 }
 
 static enum ckpt_err open_parts(struct ckpt_store *store, enum ckpt_access access,
@@ -666,6 +694,12 @@ static enum ckpt_err open_parts(struct ckpt_store *store, enum ckpt_access acces
     ckpt_chunker_init(&store->chunker, store->seed);
     if (access == CKPT_WRITE) {
         err = take_lock(store, holder);
+    } else if (header.format < CKPT_STORE_FORMAT) {
+        ckpt_reportf(&store->report, CKPT_ERROR,
+                     "%s: the store has an older format (%u); mount it once, which brings it to "
+                     "format %d",
+                     store->path, header.format, (int)CKPT_STORE_FORMAT);
+        err = CKPT_ERR_FORMAT;
     }
     if (err == CKPT_OK) {
         err = open_subdir(store, "live", false, &store->livefd);
@@ -679,7 +713,11 @@ static enum ckpt_err open_parts(struct ckpt_store *store, enum ckpt_access acces
     if (err == CKPT_OK) {
         err = open_subdir(store, "tmp", true, &store->tmpfd);
     }
-    return err == CKPT_OK ? open_db(store, access == CKPT_WRITE) : err;
+    unsigned number = 0;
+    if (err == CKPT_OK) {
+        err = open_db(store, access == CKPT_WRITE, &number);
+    }
+    return err == CKPT_OK ? bring_up(store, &header, number) : err;
 }
 
 enum ckpt_err ckpt_store_open(const char *dir, enum ckpt_access access, const char *holder,
