@@ -392,6 +392,23 @@ static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *ch
     return CKPT_OK;
 }
 
+/* The grouped planes, and plans for them. *CUTS is the number of groups; with only one nothing is made. */
+static enum ckpt_err group(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *planes,
+                           size_t *cut_count, float *plain, float *grouped)
+{
+    uint32_t cuts[CKPT_HUFFMAN_CUTS];
+    ckpt_groups_count(&codec->groups, &chunk->shape, chunk->base);
+    *cut_count = cut_groups(&codec->groups, cuts);
+    uint8_t *sorted = grow(&codec->rooms[ROOM_SORTED], chunk->n);
+    if (sorted == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    ckpt_groups_split(&codec->groups, &chunk->shape, chunk->words, chunk->base, sorted, planes,
+                      chunk->shape.count);
+    plan_groups(codec, chunk, planes, cuts, *cut_count, plain, grouped);
+    return CKPT_OK;
+}
+
 /*
  * Which of planes, differences and grouped differences, by the sizes to be expected: samples tell whether differences could win; then the
  * grouped planes are made, whose counts tell the sizes nearly exactly, with groups and without. *PLANES receives them when they are wanted.
@@ -405,44 +422,46 @@ static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk,
     float size = 0;
     float plain = 0;
     float grouped = 0;
-    uint32_t cuts[CKPT_HUFFMAN_CUTS];
+    size_t cut_count = 0;
     *id = CKPT_CODEC_PLANES;
     enum ckpt_err err = plan_planes(codec, chunk, CKPT_CODEC_PLANES, &size);
-    if (err != CKPT_OK || chunk->base == NULL) {
+    if (err == CKPT_OK && chunk->base != NULL) {
+        err = plan_planes(codec, chunk, CKPT_CODEC_DELTA, &plain);
+    }
+    if (err != CKPT_OK || chunk->base == NULL || plain > size * promising) {
         return err;
     }
-    err = plan_planes(codec, chunk, CKPT_CODEC_DELTA, &plain);
-    if (err != CKPT_OK || plain > size * promising) {
-        return err;
-    }
-    grouped = plain;
-    ckpt_groups_count(&codec->groups, &chunk->shape, chunk->base);
-    size_t cut_count = cut_groups(&codec->groups, cuts);
-    if (cut_count > 1) {
-        uint8_t *sorted = grow(&codec->rooms[ROOM_SORTED], chunk->n);
-        if (sorted == NULL) {
-            return CKPT_ERR_NOMEM;
-        }
-        ckpt_groups_split(&codec->groups, &chunk->shape, chunk->words, chunk->base, sorted, planes,
-                          chunk->shape.count);
-        plan_groups(codec, chunk, planes, cuts, cut_count, &plain, &grouped);
-    }
-    if (grouped < plain * enough && grouped < size * enough) {
+    err = group(codec, chunk, planes, &cut_count, &plain, &grouped);
+    if (err == CKPT_OK && cut_count > 1 && grouped < plain * enough && grouped < size * enough) {
         *id = CKPT_CODEC_GROUPED;
-    } else if (plain < size * enough) {
+    } else if (err == CKPT_OK && plain < size * enough) {
         *id = CKPT_CODEC_DELTA;
     }
-    return CKPT_OK;
+    return err;
 }
 
+/* As *ID, or as what is best when that is CKPT_CODECS. */
 static enum ckpt_err encode_words(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *out,
                                   size_t *size, enum ckpt_codec_id *id)
 {
+    float expected = 0;
+    float grouped = 0;
+    size_t cut_count = 0;
+    enum ckpt_err err = CKPT_OK;
     uint8_t *planes = grow(&codec->rooms[ROOM_PLANES], chunk->n);
     if (planes == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    enum ckpt_err err = choose(codec, chunk, planes, id);
+    if (*id == CKPT_CODECS) {
+        err = choose(codec, chunk, planes, id);
+    } else {
+        err = plan_planes(codec, chunk,
+                          *id == CKPT_CODEC_PLANES ? CKPT_CODEC_PLANES : CKPT_CODEC_DELTA,
+                          &expected);
+        if (err == CKPT_OK && *id == CKPT_CODEC_GROUPED) {
+            err = group(codec, chunk, planes, &cut_count, &expected, &grouped);
+        }
+    }
     if (err != CKPT_OK) {
         return err;
     }
@@ -454,18 +473,21 @@ static enum ckpt_err encode_words(struct ckpt_codec *codec, const struct chunk *
     return put_planes(codec, chunk, planes, codec->plans[*id], out, size);
 }
 
-/* One zstd frame, into OUT, when that is less than *SIZE. */
+/* One zstd frame, into OUT, when that is less than *SIZE, which OUT has already unless this is the first attempt. */
 static enum ckpt_err encode_zstd(struct ckpt_codec *codec, const uint8_t *raw, size_t n,
                                  uint8_t *out, size_t *size, struct ckpt_coding *coding)
 {
+    bool first = coding->id == CKPT_CODEC_RAW;
     size_t got = 0;
-    uint8_t *frame = grow(&codec->rooms[ROOM_PAYLOAD], ckpt_frame_bound(n));
+    uint8_t *frame = first ? out : grow(&codec->rooms[ROOM_PAYLOAD], ckpt_frame_bound(n));
     if (frame == NULL) {
         return CKPT_ERR_NOMEM;
     }
     enum ckpt_err err = ckpt_frame_zstd(codec->frames, raw, n, frame, &got);
     if (err == CKPT_OK && got < *size) {
-        memcpy(out, frame, got);
+        if (!first) {
+            memcpy(out, frame, got);
+        }
         *size = got;
         *coding = (struct ckpt_coding){.id = CKPT_CODEC_ZSTD};
     }
@@ -490,7 +512,7 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
     if (numbers.width > 1 && n <= CKPT_HUFFMAN_MAX &&
         chunk_of(codec, raw, hint->base, n, numbers.width, numbers.head, &chunk) &&
         chunk.shape.count >= WORDS_MIN) {
-        enum ckpt_codec_id id = CKPT_CODEC_PLANES;
+        enum ckpt_codec_id id = CKPT_CODECS;
         size_t got = 0;
         err = encode_words(codec, &chunk, out, &got, &id);
         if (err == CKPT_OK && got < size) {
@@ -511,6 +533,31 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
     *out_size = size;
     *coding = best;
     return CKPT_OK;
+}
+
+enum ckpt_err ckpt_codec_encode_as(struct ckpt_codec *codec, const void *raw, size_t n,
+                                   const struct ckpt_hint *hint, enum ckpt_codec_id id, void *out,
+                                   size_t *out_size, struct ckpt_coding *coding)
+{
+    struct chunk chunk;
+    bool wide = hint->width == 2 || hint->width == 4 || hint->width == 8;
+    if (id == CKPT_CODEC_RAW) {
+        memcpy(out, raw, n);
+        *out_size = n;
+        *coding = (struct ckpt_coding){.id = id};
+        return CKPT_OK;
+    }
+    if (id == CKPT_CODEC_ZSTD) {
+        *coding = (struct ckpt_coding){.id = id};
+        return ckpt_frame_zstd(codec->frames, raw, n, out, out_size);
+    }
+    if (id >= CKPT_CODECS || !wide || n > CKPT_HUFFMAN_MAX ||
+        (ckpt_codec_needs_base(id) && hint->base == NULL) ||
+        !chunk_of(codec, raw, hint->base, n, hint->width, 0, &chunk)) {
+        return CKPT_ERR_INVALID;
+    }
+    *coding = (struct ckpt_coding){.id = id, .width = hint->width};
+    return encode_words(codec, &chunk, out, out_size, &id);
 }
 
 /* One plane of COUNT bytes: where it stands in the payload, or decoded into ROOM. */

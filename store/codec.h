@@ -55,6 +55,13 @@ CKPT_MUST_USE enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const vo
                                               const struct ckpt_hint *hint, void *out,
                                               size_t *out_size, struct ckpt_coding *coding);
 
+/* Encodes as ID and nothing else, however long that gets: to measure what the choice of encode is worth. INVALID where it can't be:
+   no word of a known width, no base. */
+CKPT_MUST_USE enum ckpt_err ckpt_codec_encode_as(struct ckpt_codec *codec, const void *raw,
+                                                 size_t n, const struct ckpt_hint *hint,
+                                                 enum ckpt_codec_id id, void *out,
+                                                 size_t *out_size, struct ckpt_coding *coding);
+
 /* Decodes exactly N bytes into RAW. BASE has N bytes where the coding needs one. CORRUPT for anything else than what
    encode makes, an unknown coding included; never reads or writes outside of what it is given. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_codec_decode(struct ckpt_codec *codec, const struct ckpt_coding *coding,
