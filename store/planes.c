@@ -410,12 +410,15 @@ void ckpt_planes_merge(const struct ckpt_shape *shape, const uint8_t *const plan
 }
 
 /*
- * Lane l walks the words [l * n / LANES, (l + 1) * n / LANES) of the n, all lanes in step: one after the other the same counter would
- * mostly be needed again before it is written. What the lanes leave over belongs to the last one.
+ * Lane l walks the words from l * lane_size() on, all lanes in step: with one, the same counter would mostly be needed again before it is
+ * written. What the lanes leave over belongs to the last one. A lane's size is not a multiple of 4 KiB: a processor takes loads and
+ * stores at the same place of different pages for related, and waits.
  */
 INLINE size_t lane_size(size_t count)
 {
-    return count / CKPT_LANES;
+    enum { ODD = 64 };
+    size_t size = count / CKPT_LANES;
+    return size < (size_t)4 * ODD ? size : size / ODD * ODD - ODD;
 }
 
 INLINE void count_groups(struct ckpt_groups *groups, size_t count, unsigned width,
