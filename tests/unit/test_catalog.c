@@ -62,15 +62,12 @@ static struct ckpt_id put_recipe_in(struct fixture *f, struct ckpt_codec *codec,
     uint32_t added = 0;
     uint32_t record_size = 0;
     ckpt_recipe_init(&recipe);
-    assert_int_equal(ckpt_recipe_append(&recipe, NULL, size), CKPT_OK);
+    assert_int_equal(ckpt_recipe_append(&recipe, CKPT_HOLE, 0, size), CKPT_OK);
     assert_int_equal(ckpt_recipe_encode(&recipe, &raw, &draft.raw_size), CKPT_OK);
     draft.raw = raw;
     draft.record = malloc(ckpt_record_bound(draft.raw_size));
     assert_non_null(draft.record);
-    draft.id = ckpt_id_of(f->store->seed, 0, raw, draft.raw_size);
-    assert_int_equal(ckpt_record_encode(codec, f->store->seed, draft.kind, &draft.id, 0, raw,
-                                        draft.raw_size, draft.record, &draft.record_size),
-                     CKPT_OK);
+    assert_int_equal(ckpt_object_prepare(f->store, codec, &draft), CKPT_OK);
     assert_int_equal(ckpt_object_commit(f->store, codec, txn, &draft, &added, &record_size),
                      CKPT_OK);
     free(draft.record);

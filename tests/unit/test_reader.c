@@ -337,6 +337,11 @@ static void damage(struct world *w, const struct ckpt_id *id, bool gone)
     free(copy);
 }
 
+static const struct ckpt_id *chunk_id(const struct world *w, const struct ckpt_extent *extent)
+{
+    return &w->recipe.chunks[extent->chunk].id;
+}
+
 static void assert_reported(struct world *w, const char *label, const struct ckpt_id *id,
                             const uint64_t *offset)
 {
@@ -360,7 +365,7 @@ static void test_a_damaged_chunk_is_named_and_never_read(void **state)
         if (ckpt_extent_is_hole(bad)) {
             continue;
         }
-        damage(w, &bad->id, false);
+        damage(w, chunk_id(w, bad), false);
         struct ckpt_cache *cache = cache_of(w, 64 << 20);
         struct ckpt_reader *reader = reader_of(w, cache);
         size_t got = 77;
@@ -371,7 +376,7 @@ static void test_a_damaged_chunk_is_named_and_never_read(void **state)
             w->u->text[0] = '\0';
             assert_int_equal(ckpt_reader_pread(reader, buf, SIZE, 0, &got), CKPT_ERR_CORRUPT);
             assert_int_equal(got, 77);
-            assert_reported(w, "the file", &bad->id, &bad->offset);
+            assert_reported(w, "the file", chunk_id(w, bad), &bad->offset);
         }
         for (uint64_t at = bad->offset; at < SIZE; at++) {
             assert_int_equal(buf[at], 0xaa);
@@ -385,7 +390,7 @@ static void test_a_damaged_chunk_is_named_and_never_read(void **state)
         free(buf);
         ckpt_reader_close(reader);
         ckpt_cache_free(cache);
-        damage(w, &bad->id, false); /* the same bit again */
+        damage(w, chunk_id(w, bad), false); /* the same bit again */
     }
 }
 
@@ -397,9 +402,9 @@ static void test_a_missing_chunk_is_damage(void **state)
     struct ckpt_reader *reader = reader_of(w, cache);
     uint8_t byte = 0xaa;
     size_t got = 0;
-    damage(w, &bad->id, true);
+    damage(w, chunk_id(w, bad), true);
     assert_int_equal(ckpt_reader_pread(reader, &byte, 1, 5, &got), CKPT_ERR_CORRUPT);
-    assert_reported(w, "the file", &bad->id, &bad->offset);
+    assert_reported(w, "the file", chunk_id(w, bad), &bad->offset);
     assert_int_equal(byte, 0xaa);
     ckpt_reader_close(reader);
     ckpt_cache_free(cache);
@@ -478,14 +483,14 @@ static void test_a_damaged_file_is_not_restored(void **state)
         &w->recipe.extents[w->recipe.count - 2]; /* before the last hole */
     bool same = false;
     int fd = empty_file(w);
-    damage(w, &bad->id, false);
+    damage(w, chunk_id(w, bad), false);
     assert_int_equal(ckpt_restore(w->u->store, &w->id, "restored", fd, 2, NULL, NULL),
                      CKPT_ERR_CORRUPT);
-    assert_reported(w, "restored", &bad->id, &bad->offset);
+    assert_reported(w, "restored", chunk_id(w, bad), &bad->offset);
     assert_int_equal(close(fd), 0);
     fd = openat(ckpt_store_livefd(w->u->store), "a.pt", O_RDONLY | O_CLOEXEC);
     assert_int_equal(ckpt_compare(w->u->store, &w->id, "compared", fd, 2, &same), CKPT_ERR_CORRUPT);
-    assert_reported(w, "compared", &bad->id, &bad->offset);
+    assert_reported(w, "compared", chunk_id(w, bad), &bad->offset);
     assert_false(same);
     assert_int_equal(close(fd), 0);
 }

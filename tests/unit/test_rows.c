@@ -65,6 +65,12 @@ static enum ckpt_err dirname_(struct ckpt_slice key, struct ckpt_slice value)
     return ckpt_dirname_parse(&key, &value, &out);
 }
 
+static enum ckpt_err capture(struct ckpt_slice key, struct ckpt_slice value)
+{
+    struct ckpt_capture out;
+    return ckpt_capture_parse(&key, &value, &out);
+}
+
 static enum ckpt_err garbage(struct ckpt_slice key, struct ckpt_slice value)
 {
     struct ckpt_garbage out;
@@ -82,6 +88,8 @@ static enum ckpt_err garbage(struct ckpt_slice key, struct ckpt_slice value)
     "\0\0\0\0\0\0\0\x07"                                                                           \
     "a.pt\0\0\0\0\x01",                                                                            \
         17
+
+#define CAPTURE "\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\x01\x02", 16
 
 static void test_sizes_and_names(void **state)
 {
@@ -131,6 +139,13 @@ static void test_sizes_and_names(void **state)
         {"name: too short", dirname_, NAME, "\x09\0\0\0\0\0\0", 7, CKPT_ERR_CORRUPT},
         {"name: too long", dirname_, NAME, "\x09\0\0\0\0\0\0\0", 9, CKPT_ERR_CORRUPT},
         {"name: none", dirname_, NUMBER, "\x09\0\0\0\0\0\0\0", 8, CKPT_ERR_CORRUPT},
+        {"capture", capture, CAPTURE, "\x07\0\0\0a.pt", 8, CKPT_OK},
+        {"capture: no name", capture, CAPTURE, "\x07\0\0\0", 4, CKPT_ERR_CORRUPT},
+        {"capture: half a number", capture, CAPTURE, "\x07\0", 2, CKPT_ERR_CORRUPT},
+        {"capture: empty", capture, CAPTURE, "", 0, CKPT_ERR_CORRUPT},
+        {"capture: a NUL in the name", capture, CAPTURE, "\x07\0\0\0a\0b", 7, CKPT_ERR_CORRUPT},
+        {"capture: half a key", capture, NUMBER, "\x07\0\0\0a.pt", 8, CKPT_ERR_CORRUPT},
+        {"capture: a longer key", capture, NAME_1, "\x07\0\0\0a.pt", 8, CKPT_ERR_CORRUPT},
         {"garbage: no ids", garbage, NUMBER, "", 16, CKPT_OK},
         {"garbage: one", garbage, NUMBER, "", 32, CKPT_OK},
         {"garbage: no recipe", garbage, NUMBER, "", 0, CKPT_ERR_CORRUPT},
@@ -148,6 +163,21 @@ static void test_sizes_and_names(void **state)
             fail();
         }
     }
+}
+
+static void test_the_parts_of_a_capture(void **state)
+{
+    const uint8_t key[] = "\x01\x02\x03\x04\x05\x06\x07\x08\x11\x12\x13\x14\x15\x16\x17\x18";
+    const uint8_t value[] = "\x21\x22\x23\x24" "a.pt";
+    struct ckpt_slice key_slice = {.data = key, .size = 16};
+    struct ckpt_slice value_slice = {.data = value, .size = 8};
+    struct ckpt_capture out;
+    (void)state;
+    assert_ok(ckpt_capture_parse(&key_slice, &value_slice, &out));
+    assert_true(out.dir == UINT64_C(0x0102030405060708));
+    assert_true(out.sequence == UINT64_C(0x1112131415161718));
+    assert_true(out.number == 0x24232221);
+    assert_string_equal(out.name, "a.pt");
 }
 
 /* A name of NAME_MAX bytes is the longest. */
@@ -168,6 +198,8 @@ static void test_the_longest_name(void **state)
         assert_int_equal(parse(dirname_, key, 8 + n, row, 8), expected);
         memset(row + 8, 'x', n);
         assert_int_equal(parse(dir, key, 8, row, 8 + n), expected);
+        memset(row + 4, 'x', n);
+        assert_int_equal(parse(capture, key, 16, row, 4 + n), expected);
     }
 }
 
@@ -237,13 +269,20 @@ static void test_refs(void **state)
         {"a recipe", 16, 2, CKPT_OK},
         {"no kind", 16, 0, CKPT_ERR_CORRUPT},
         {"an unknown kind", 16, 3, CKPT_ERR_CORRUPT},
-        {"reserved 17", 17, 1, CKPT_ERR_CORRUPT},
-        {"reserved 18", 18, 1, CKPT_ERR_CORRUPT},
-        {"reserved 19", 19, 1, CKPT_ERR_CORRUPT},
+        {"planes", 17, CKPT_CODEC_PLANES, CKPT_OK},
+        {"a difference from nothing", 17, CKPT_CODEC_DELTA, CKPT_ERR_CORRUPT},
+        {"a grouped difference from nothing", 17, CKPT_CODEC_GROUPED, CKPT_ERR_CORRUPT},
+        {"an unknown codec", 17, CKPT_CODECS, CKPT_ERR_CORRUPT},
+        {"a width", 18, 4, CKPT_OK},
+        {"alone", 19, 1, CKPT_OK},
+        {"an unknown flag", 19, 2, CKPT_ERR_CORRUPT},
+        {"an unknown flag beside alone", 19, 3, CKPT_ERR_CORRUPT},
         {"reserved 20", 20, 1, CKPT_ERR_CORRUPT},
         {"reserved 21", 21, 1, CKPT_ERR_CORRUPT},
         {"reserved 22", 22, 1, CKPT_ERR_CORRUPT},
         {"reserved 23", 23, 1, CKPT_ERR_CORRUPT},
+        {"a previous", 24, 1, CKPT_OK},
+        {"a previous with only a last byte", 39, 1, CKPT_OK},
     };
     struct unit_store *u = *state;
     const struct ckpt_id id = {.bytes = {1}};
@@ -252,7 +291,7 @@ static void test_refs(void **state)
     assert_ok(ckpt_txn_write(u->store->db, &txn));
     assert_int_equal(ckpt_object_refs(txn, &id, &refs), CKPT_ERR_NOT_FOUND);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        uint8_t row[24] = {[0] = 1, [8] = 10, [12] = 74, [16] = CKPT_KIND_CHUNK};
+        uint8_t row[40] = {[0] = 1, [8] = 10, [12] = 74, [16] = CKPT_KIND_CHUNK};
         row[cases[i].at] = cases[i].byte;
         assert_ok(ckpt_db_put(txn, CKPT_TABLE_REFS, id.bytes, CKPT_ID_SIZE, row, sizeof row));
         enum ckpt_err err = ckpt_object_refs(txn, &id, &refs);
@@ -266,14 +305,38 @@ static void test_refs(void **state)
     ckpt_txn_abort(txn);
 }
 
+static void test_refs_of_a_difference(void **state)
+{
+    struct unit_store *u = *state;
+    const struct ckpt_id id = {.bytes = {1}};
+    struct ckpt_refs refs;
+    struct ckpt_txn *txn = NULL;
+    uint8_t row[40] = {[0] = 3,  [8] = 10, [12] = 74, [16] = CKPT_KIND_CHUNK, [17] = CKPT_CODEC_DELTA,
+                       [18] = 4, [19] = 1, [24] = 7,  [39] = 9};
+    assert_ok(ckpt_txn_write(u->store->db, &txn));
+    assert_ok(ckpt_db_put(txn, CKPT_TABLE_REFS, id.bytes, CKPT_ID_SIZE, row, sizeof row));
+    assert_ok(ckpt_object_refs(txn, &id, &refs));
+    assert_int_equal(refs.count, 3);
+    assert_int_equal(refs.raw_size, 10);
+    assert_int_equal(refs.record_size, 74);
+    assert_int_equal(refs.kind, CKPT_KIND_CHUNK);
+    assert_int_equal(refs.coding.id, CKPT_CODEC_DELTA);
+    assert_int_equal(refs.coding.width, 4);
+    assert_true(refs.alone);
+    assert_memory_equal(refs.previous.bytes, row + 24, CKPT_ID_SIZE);
+    ckpt_txn_abort(txn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes_and_names),
+        cmocka_unit_test(test_the_parts_of_a_capture),
         cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_every_reserved_byte_is_refused),
         cmocka_unit_test(test_a_garbage_row_has_an_end),
         cmocka_unit_test_setup_teardown(test_refs, unit_store_setup, unit_store_teardown),
+        cmocka_unit_test_setup_teardown(test_refs_of_a_difference, unit_store_setup, unit_store_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,13 +178,13 @@ static void look_around(struct world *w)
     w->common = version.recipe;
     load(w, &w->common, &a);
     assert_true(a.count >= 3);
-    w->shared = a.extents[a.count - 1].id;
+    w->shared = a.chunks[a.extents[a.count - 1].chunk].id;
     w->shared_at = a.extents[a.count - 1].offset;
     ckpt_recipe_clear(&a);
     assert_ok(ckpt_catalog_version(w->store, w->sub, "c.pt", 1, &version));
     w->recipe = version.recipe;
     load(w, &w->recipe, &w->recipe_c);
-    w->lone = w->recipe_c.extents[0].id;
+    w->lone = w->recipe_c.chunks[0].id;
     memset(&w->none, 0xee, sizeof w->none);
 }
 
@@ -383,17 +383,22 @@ static void add_garbage(struct world *w, uint64_t key, const struct ckpt_id *id,
 static struct ckpt_id put_object(struct world *w, enum ckpt_kind kind, const uint8_t *raw, size_t n,
                                  uint64_t references)
 {
-    uint8_t refs[24] = {0};
+    uint8_t refs[40] = {0};
     size_t size = 0;
     uint8_t *record = malloc(ckpt_record_bound(n));
     assert_non_null(record);
-    struct ckpt_id id = ckpt_id_of(w->store->seed, 0, raw, n);
-    assert_ok(ckpt_record_encode(w->codec, w->store->seed, kind, &id, 0, raw, n, record, &size));
+    struct ckpt_recording recording = {
+        .kind = kind, .id = ckpt_id_of(w->store->seed, 0, raw, n), .raw = raw, .raw_size = n};
+    struct ckpt_id id = recording.id;
+    struct ckpt_coding coding;
+    assert_ok(ckpt_record_encode(w->codec, w->store->seed, &recording, record, &size, &coding));
     set_row(w, CKPT_TABLE_OBJECTS, id.bytes, CKPT_ID_SIZE, record, size);
     ckpt_put_le64(refs, references);
     ckpt_put_le32(refs + 8, (uint32_t)n);
     ckpt_put_le32(refs + 12, (uint32_t)size);
     refs[16] = (uint8_t)kind;
+    refs[17] = (uint8_t)coding.id;
+    refs[18] = coding.width;
     set_row(w, CKPT_TABLE_REFS, id.bytes, CKPT_ID_SIZE, refs, sizeof refs);
     free(record);
     return id;
@@ -472,8 +477,10 @@ static void other_content(struct world *w)
     uint8_t raw[100] = {1};
     uint8_t *record = malloc(ckpt_record_bound(sizeof raw));
     assert_non_null(record);
-    assert_ok(ckpt_record_encode(w->codec, w->store->seed, CKPT_KIND_CHUNK, &w->lone, 0, raw,
-                                 sizeof raw, record, &size));
+    struct ckpt_recording recording = {
+        .kind = CKPT_KIND_CHUNK, .id = w->lone, .raw = raw, .raw_size = sizeof raw};
+    struct ckpt_coding coding;
+    assert_ok(ckpt_record_encode(w->codec, w->store->seed, &recording, record, &size, &coding));
     set_row(w, CKPT_TABLE_OBJECTS, w->lone.bytes, CKPT_ID_SIZE, record, size);
     free(record);
 }
