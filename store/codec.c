@@ -154,10 +154,12 @@ static bool chunk_of(const struct ckpt_codec *codec, const uint8_t *raw, const u
     return true;
 }
 
-/* The sample's place K of SPOTS, in words. */
+/* The sample's place K of SPOTS, in words: at uneven distances, or rows of a length that fits would be missed or seen only. */
 static size_t spot_of(const struct chunk *chunk, size_t k)
 {
-    return (chunk->shape.count - SPOT) / (SPOTS - 1) * k;
+    enum { FINE = 64, PRIME = 37 };
+    size_t place = k * FINE + k * PRIME % FINE;
+    return (chunk->shape.count - SPOT) * place / ((size_t)SPOTS * FINE);
 }
 
 /* The planes of a sample of the words, or of their differences, a stride of SAMPLE apart. Returns how many words. */
@@ -182,29 +184,32 @@ static size_t sample_planes(const struct chunk *chunk, bool differences, uint8_t
 static bool words_repeat(const struct chunk *chunk, uint8_t *sample)
 {
     size_t width = chunk->shape.width;
+    const struct ckpt_glances glances = {
+        .step = width, .look = SPOT * width, .piece = SPOT * width};
     if (chunk->shape.count <= SAMPLE) {
-        return ckpt_probe_repeats(chunk->words, chunk->shape.count * width, width);
+        return ckpt_probe_repeats(chunk->words, chunk->shape.count * width, &glances);
     }
     for (size_t k = 0; k < SPOTS; k++) {
         memcpy(sample + k * SPOT * width, chunk->words + spot_of(chunk, k) * width, SPOT * width);
     }
-    return ckpt_probe_repeats(sample, SAMPLE * width, width);
+    return ckpt_probe_repeats(sample, SAMPLE * width, &glances);
 }
 
 /* What to try with a plane of COUNT bytes, from the N of its sample. */
 static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample, size_t n,
                                 size_t count, uint8_t *scratch, struct plan *plan)
 {
-    enum { TABLE = 80, ONE_IN = 64 };
+    enum { ONE_IN = 64 };
+    static const struct ckpt_glances glances = {.step = 1, .look = SPOT / 4, .piece = SPOT};
     uint32_t counts[CKPT_BYTES] = {0};
     float scale = (float)count / (float)n;
-    ckpt_probe_count(sample, n, counts);
-    float size = ckpt_probe_sampled(counts);
-    plan->huffman = size < (float)n - (float)n / ONE_IN;
-    plan->size = plan->huffman ? size * scale + TABLE : (float)count;
+    ckpt_probe_count(sample, n, 1, counts);
+    struct ckpt_estimate estimate = ckpt_probe_estimate(counts, scale);
+    plan->huffman = estimate.block < (float)count - (float)count / ONE_IN;
+    plan->size = plan->huffman ? estimate.block : (float)count;
     plan->cut_count = 1;
     plan->cuts[0] = (uint32_t)count;
-    plan->zstd = counts[sample[0]] == n || ckpt_probe_repeats(sample, n, 1);
+    plan->zstd = counts[sample[0]] == n || ckpt_probe_repeats(sample, n, &glances);
     if (plan->zstd) {
         size_t got = 0;
         enum ckpt_err err = ckpt_frame_zstd(codec->frames, sample, n, scratch, &got);
@@ -212,6 +217,7 @@ static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample,
             return err;
         }
         float other = (float)got * scale;
+        plan->huffman = plan->huffman && estimate.code < 2 * other;
         plan->size = other < plan->size ? other : plan->size;
     }
     return CKPT_OK;
@@ -263,7 +269,12 @@ static size_t cut_groups(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HU
 static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t cut_count,
                              struct plan *plan, float *plain)
 {
-    enum { ONE_IN = 5 }; /* so short that zstd may do better than a bit for each byte */
+    enum { EXACT = 16 << 10, EVERY = 4 };
+    /* With an entropy so far below the bit that a Huffman code takes zstd finds matches enough: surely, perhaps. */
+    const float sure = 0.04F;
+    const float perhaps = 0.1F;
+    uint32_t count = cuts[cut_count - 1];
+    unsigned every = count <= EXACT ? 1 : EVERY;
     uint32_t all[CKPT_BYTES] = {0};
     uint32_t block[CKPT_BYTES] = {0};
     float block_size = 0;
@@ -273,13 +284,13 @@ static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t 
     for (size_t i = 0; i < cut_count; i++) {
         uint32_t own[CKPT_BYTES] = {0};
         uint32_t both[CKPT_BYTES];
-        ckpt_probe_count(plane + at, cuts[i] - at, own);
+        ckpt_probe_count(plane + at, cuts[i] - at, every, own);
         for (size_t b = 0; b < CKPT_BYTES; b++) {
             all[b] += own[b];
             both[b] = block[b] + own[b];
         }
-        float own_size = ckpt_probe_huffman(own);
-        float both_size = ckpt_probe_huffman(both);
+        float own_size = ckpt_probe_estimate(own, (float)every).block;
+        float both_size = ckpt_probe_estimate(both, (float)every).block;
         if (i > 0 && both_size > block_size + own_size) {
             plan->cuts[plan->cut_count++] = at;
             sum += block_size;
@@ -293,9 +304,10 @@ static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t 
     }
     plan->cuts[plan->cut_count++] = at;
     plan->size = sum + block_size;
-    *plain = ckpt_probe_huffman(all);
-    plan->huffman = plan->size < (float)at;
-    plan->zstd = plan->size * ONE_IN < (float)at;
+    struct ckpt_estimate plainly = ckpt_probe_estimate(all, (float)every);
+    *plain = plainly.block;
+    plan->zstd = plainly.entropy < perhaps * (float)count;
+    plan->huffman = plan->size < (float)count && plainly.entropy > sure * (float)count;
 }
 
 /* Plans for the grouped differences, whose PLANES these are; *PLAIN and *GROUPED are the sizes without and with groups. */
@@ -314,7 +326,7 @@ static void plan_groups(struct ckpt_codec *codec, const struct chunk *chunk, con
         } else {
             float size = 0;
             plan_group_plane(planes + j * count, cuts, cut_count, with, &size);
-            *plain += without->size < size ? without->size : size;
+            *plain += without->zstd && without->size < size ? without->size : size;
         }
         *grouped += with->size;
     }

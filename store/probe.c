@@ -10,11 +10,9 @@ enum {
     FLOATS = 8, /* sums at a time, in an order that doesn't depend on the compiler */
 };
 
-void ckpt_probe_count(const uint8_t *bytes, size_t n, uint32_t counts[CKPT_BYTES])
+static void count_piece(const uint8_t *bytes, size_t n, uint32_t tables[TABLES][CKPT_BYTES])
 {
-    uint32_t tables[TABLES][CKPT_BYTES];
     size_t i = 0;
-    memset(tables, 0, sizeof tables);
     for (; i + 8 <= n; i += 8) {
         uint64_t v;
         memcpy(&v, bytes + i, 8);
@@ -25,15 +23,30 @@ void ckpt_probe_count(const uint8_t *bytes, size_t n, uint32_t counts[CKPT_BYTES
     for (; i < n; i++) {
         tables[0][bytes[i]]++;
     }
+}
+
+void ckpt_probe_count(const uint8_t *bytes, size_t n, unsigned every, uint32_t counts[CKPT_BYTES])
+{
+    enum { PIECE = 64 };
+    uint32_t tables[TABLES][CKPT_BYTES];
+    memset(tables, 0, sizeof tables);
+    if (every == 1) {
+        count_piece(bytes, n, tables);
+    } else {
+        /* In the middle of its neighbours, or the ends of short runs would count for too much. */
+        for (size_t i = (every - 1) * PIECE / 2; i < n; i += (size_t)every * PIECE) {
+            count_piece(bytes + i, n - i < PIECE ? n - i : PIECE, tables);
+        }
+    }
     for (size_t b = 0; b < CKPT_BYTES; b++) {
         counts[b] += tables[0][b] + tables[1][b] + tables[2][b] + tables[3][b];
     }
 }
 
-/* log2 of 1 to 2^32 within 0.0001, from an integer's bits; a polynomial for the fraction (a fit at Chebyshev's points). */
+/* log2 of 1 to 2^31 within 0.0001, from an integer's bits; a polynomial for the fraction (a fit at Chebyshev's points). */
 static inline float log2_of(uint32_t n)
 {
-    float f = (float)n;
+    float f = (float)(int32_t)n; /* signed: that is one instruction */
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     float exponent = (float)((int32_t)(bits >> 23) - 127);
@@ -55,24 +68,24 @@ static struct summary summarise(const uint32_t counts[CKPT_BYTES])
 {
     struct summary s = {0};
     float sums[FLOATS] = {0};
-    uint32_t totals[FLOATS] = {0};
-    uint32_t most[FLOATS] = {0};
-    uint32_t kinds[FLOATS] = {0};
+    int32_t totals[FLOATS] = {0};
+    int32_t most[FLOATS] = {0};
+    int32_t kinds[FLOATS] = {0};
     for (size_t b = 0; b < CKPT_BYTES; b += FLOATS) {
         for (size_t k = 0; k < FLOATS; k++) {
-            uint32_t n = counts[b + k];
-            uint32_t some = n > 0;
+            int32_t n = (int32_t)counts[b + k];
+            int32_t some = n > 0;
             totals[k] += n;
             kinds[k] += some;
             most[k] = n > most[k] ? n : most[k];
-            sums[k] += (float)n * log2_of(n + 1 - some); /* 0 has no logarithm */
+            sums[k] += (float)n * log2_of((uint32_t)(n + 1 - some)); /* 0 has no logarithm */
         }
     }
     float sum = 0;
     for (size_t k = 0; k < FLOATS; k++) {
-        s.total += totals[k];
-        s.kinds += kinds[k];
-        s.most = most[k] > s.most ? most[k] : s.most;
+        s.total += (uint32_t)totals[k];
+        s.kinds += (uint32_t)kinds[k];
+        s.most = (uint32_t)most[k] > s.most ? (uint32_t)most[k] : s.most;
         sum += sums[k];
     }
     if (s.total > 0) {
@@ -97,49 +110,50 @@ static float code_bits(const struct summary *s)
     return (float)s->total + apart;
 }
 
-float ckpt_probe_huffman(const uint32_t counts[CKPT_BYTES])
+struct ckpt_estimate ckpt_probe_estimate(const uint32_t counts[CKPT_BYTES], float scale)
 {
     /* Measured on planes of weights: the code is about 1 % longer than the entropy; a table takes 4 bits for each kind of byte, and less
-       when they are many; headers and the four streams' lengths. */
-    enum { FIXED = 16, TABLE_MAX = 96 };
+       when they are many; headers and the four streams' lengths. A block of one kind is 4 bytes. */
+    enum { FIXED = 16, TABLE_MAX = 96, HEADER = 3 };
+    const float longer = 1.008F;
+    const float half_nat = 0.7213475F; /* in bits */
     struct summary s = summarise(counts);
+    struct ckpt_estimate e = {.block = HEADER + 1};
     if (s.kinds < 2) {
-        return 4;
+        return e;
     }
+    /* Miller and Madow: the entropy of a sample is low by half a nat for each kind but one, in total. */
+    float low = (scale - 1) * half_nat * (float)(s.kinds - 1);
+    float total = (float)s.total * scale;
     float table = (float)(s.kinds / 2 < TABLE_MAX ? s.kinds / 2 : TABLE_MAX);
-    float size = FIXED + table + code_bits(&s) * (1.008F / 8);
-    float raw = (float)s.total + 3;
-    return size < raw ? size : raw;
+    e.entropy = (s.bits * scale + low) / 8;
+    e.code = (code_bits(&s) * scale + low) / 8;
+    e.entropy = e.entropy < total ? e.entropy : total;
+    e.code = e.code < total ? e.code : total;
+    e.block = FIXED + table + e.code * longer;
+    e.block = e.block < total + HEADER ? e.block : total + HEADER;
+    return e;
 }
 
-float ckpt_probe_sampled(const uint32_t counts[CKPT_BYTES])
+bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, const struct ckpt_glances *glances)
 {
-    /* Miller and Madow: a sample's entropy is low by (kinds - 1) / 2 nats in total. */
-    struct summary s = summarise(counts);
-    float size = code_bits(&s) / 8;
-    if (s.kinds > 1) {
-        size += (float)(s.kinds - 1) * (0.7213475F / 8);
-    }
-    return size < (float)s.total ? size : (float)s.total;
-}
-
-bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, size_t step)
-{
-    enum { LIMIT = 32 << 10, BITS = 10, ONE_IN = 20 };
+    enum { LIMIT = 64 << 10, BITS = 10, ONE_IN = 20 };
     uint16_t table[1 << BITS];
     size_t seen = 0;
     size_t looked = 0;
     memset(table, 0, sizeof table);
     n = n < LIMIT ? n : LIMIT;
-    for (size_t i = 0; i + 8 <= n; i += step) {
-        uint64_t v;
-        uint64_t old;
-        memcpy(&v, bytes + i, 8);
-        uint16_t *slot = &table[v * 0x9e3779b97f4a7c15 >> (64 - BITS)];
-        memcpy(&old, bytes + *slot, 8); /* an empty slot is the beginning */
-        seen += old == v && i > 0;
-        *slot = (uint16_t)i;
-        looked++;
+    for (size_t at = 0; at < n; at += glances->piece) {
+        for (size_t i = at; i + 8 <= n && i < at + glances->look; i += glances->step) {
+            uint64_t v;
+            uint64_t old;
+            memcpy(&v, bytes + i, 8);
+            uint16_t *slot = &table[v * 0x9e3779b97f4a7c15 >> (64 - BITS)];
+            memcpy(&old, bytes + *slot, 8); /* an empty slot is the beginning */
+            seen += old == v && i > 0;
+            *slot = (uint16_t)i;
+            looked++;
+        }
     }
     return seen * ONE_IN > looked;
 }
@@ -147,6 +161,7 @@ bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, size_t step)
 enum {
     SPOTS = 8,
     SPOT = 2 << 10, /* bytes */
+    SCALE = 2,      /* sizes are compared only; but not as if there were no more bytes */
 };
 
 /* Every 8th byte of the samples from each phase, which the columns of the narrower words are sums of. */
@@ -173,7 +188,7 @@ static float columns_size(const uint32_t columns[8][CKPT_BYTES], unsigned width)
                 sum[b] += columns[k][b];
             }
         }
-        size += ckpt_probe_sampled(sum);
+        size += ckpt_probe_estimate(sum, SCALE).code;
     }
     return size;
 }
@@ -196,11 +211,11 @@ static float planes_size(const uint8_t *bytes, size_t n, unsigned width, size_t 
         }
         ckpt_planes_split(&shape, bytes + at + head, NULL, planes, shape.count);
         for (unsigned j = 0; j < width; j++) {
-            ckpt_probe_count(planes + j * shape.count, shape.count, counts[j]);
+            ckpt_probe_count(planes + j * shape.count, shape.count, 1, counts[j]);
         }
     }
     for (unsigned j = 0; j < width; j++) {
-        *top = ckpt_probe_sampled(counts[j]);
+        *top = ckpt_probe_estimate(counts[j], SCALE).code;
         size += *top;
     }
     return size;

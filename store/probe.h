@@ -12,18 +12,28 @@
 
 enum { CKPT_BYTES = 256 };
 
-/* Adds the N bytes to the counts. */
-void ckpt_probe_count(const uint8_t *bytes, size_t n, uint32_t counts[CKPT_BYTES]);
+/* Adds the N bytes to the counts; or, for speed, one EVERY so many of their pieces. */
+void ckpt_probe_count(const uint8_t *bytes, size_t n, unsigned every, uint32_t counts[CKPT_BYTES]);
 
-/* The size in bytes of a zstd block that has a Huffman code for bytes of these counts: within a few percent, its table included. */
-float ckpt_probe_huffman(const uint32_t counts[CKPT_BYTES]);
+/* What bytes would take, in bytes. */
+struct ckpt_estimate {
+    float entropy; /* what they tell, one by one */
+    float code;    /* with a Huffman code, which has no less than a bit for each */
+    float block;   /* as a block of a zstd frame: with the code's table, or as they are */
+};
 
-/* The same without the table, and with the bias taken out that a small sample has. */
-float ckpt_probe_sampled(const uint32_t counts[CKPT_BYTES]);
+/* From counts that SCALE times as many bytes would have. */
+struct ckpt_estimate ckpt_probe_estimate(const uint32_t counts[CKPT_BYTES], float scale);
 
-/* Whether a noticeable part of the 8-byte strings that start every STEP bytes has been there before: what Huffman codes can't see. Looks
-   at no more than the first 32 KiB. */
-bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, size_t step);
+/* Where to look for what has been there before. */
+struct ckpt_glances {
+    size_t step;  /* 8-byte strings that start every so many bytes are looked at */
+    size_t look;  /* those in the first so many bytes */
+    size_t piece; /* of each piece of so many */
+};
+
+/* Whether a noticeable part of these strings repeats one before: what Huffman codes can't see. At most 64 KiB. */
+bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, const struct ckpt_glances *glances);
 
 struct ckpt_numbers {
     uint8_t width; /* bytes of a word, 2, 4 or 8; 0: these are no numbers, or none that byte planes help */

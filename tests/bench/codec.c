@@ -56,10 +56,11 @@ static void *need(void *p)
     return p;
 }
 
+/* This thread's own time: others on the machine cost it less than on the clock. */
 static double now(void)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
