@@ -137,7 +137,7 @@ struct ckpt_estimate ckpt_probe_estimate(const uint32_t counts[CKPT_BYTES], floa
 
 bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, const struct ckpt_glances *glances)
 {
-    enum { LIMIT = 64 << 10, BITS = 10, ONE_IN = 20 };
+    enum { LIMIT = 64 << 10, BITS = 12, ONE_IN = 20 };
     uint16_t table[1 << BITS];
     size_t seen = 0;
     size_t looked = 0;
@@ -225,7 +225,7 @@ static float planes_size(const uint8_t *bytes, size_t n, unsigned width, size_t 
    takes the sign out of any byte), but on top it stands at one only. */
 static uint8_t find_head(const uint8_t *bytes, size_t n, unsigned width)
 {
-    const float as_good = 1.005F;
+    const float as_good = 1.02F;
     float sizes[CKPT_PLANES];
     float tops[CKPT_PLANES];
     float best = 0;
@@ -246,16 +246,13 @@ static uint8_t find_head(const uint8_t *bytes, size_t n, unsigned width)
 
 struct ckpt_numbers ckpt_probe_numbers(const uint8_t *bytes, size_t n)
 {
-    enum { LEAST = 512 };
+    enum { LEAST = 1000 }; /* words: of fewer a column of noise looks as if it told something */
     uint32_t columns[8][CKPT_BYTES] = {{0}};
     struct ckpt_numbers numbers = {0};
-    if (n < LEAST) {
-        return numbers;
-    }
     count_columns(bytes, n, columns);
     /* Wider words must be worth it, or noise would decide; and columns must tell something that the bytes alone don't. */
     float best = columns_size(columns, 1) * 0.97F;
-    for (unsigned width = 2; width <= 8; width *= 2) {
+    for (unsigned width = 2; width <= 8 && n >= (size_t)LEAST * width; width *= 2) {
         float size = columns_size(columns, width);
         if (size < best) {
             best = size * 0.98F;
