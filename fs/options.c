@@ -347,7 +347,7 @@ void options_help(void)
         "  settle=MS           let a closed file rest before it is read (default: 200)\n"
         "  threads=N           threads that compress (default: one for each core, at most 4)\n"
         "  depth=N             store a tensor as the difference from the version before, at most N in a\n"
-        "                      row: more saves space and slows reading (default: 4; 0: never)\n"
+        "                      row: more saves space and slows reading (default: 5; 0: never)\n"
         "  cache=SIZE          memory for decompressed data (default: 64M)\n"
         "  passthrough=auto    let the kernel read and write files itself where it can (default)\n"
         "  passthrough=off     don't\n"

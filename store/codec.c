@@ -44,6 +44,9 @@ enum {
 enum room { ROOM_PLANES, ROOM_SORTED, ROOM_SAMPLE, ROOM_FRAME, ROOM_PAYLOAD, ROOMS };
 enum { BUFFERS = 4 };
 
+/* Every difference that decoding goes through costs about as much time as decoding the whole: it is to save this much. */
+#define SAVED_BY_EACH 0.03F
+
 struct buffer {
     void *bytes;
     size_t size;
@@ -76,6 +79,7 @@ struct chunk {
     size_t tail;
     const uint8_t *words;
     const uint8_t *base; /* words as well; NULL for none */
+    float enough;        /* a difference may take this share of what the words take without a base */
 };
 
 enum ckpt_err ckpt_codec_create(struct ckpt_codec **codec)
@@ -428,8 +432,7 @@ static enum ckpt_err group(struct ckpt_codec *codec, const struct chunk *chunk, 
 static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *planes,
                             enum ckpt_codec_id *id)
 {
-    /* A base is one more thing to read, and groups one more to undo. */
-    const float enough = 0.995F;
+    const float enough = 0.995F; /* groups are one more thing to undo */
     const float promising = 1.03F;
     float size = 0;
     float plain = 0;
@@ -444,9 +447,9 @@ static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk,
         return err;
     }
     err = group(codec, chunk, planes, &cut_count, &plain, &grouped);
-    if (err == CKPT_OK && cut_count > 1 && grouped < plain * enough && grouped < size * enough) {
+    if (err == CKPT_OK && cut_count > 1 && grouped < plain * enough && grouped < size * chunk->enough) {
         *id = CKPT_CODEC_GROUPED;
-    } else if (err == CKPT_OK && plain < size * enough) {
+    } else if (err == CKPT_OK && plain < size * chunk->enough) {
         *id = CKPT_CODEC_DELTA;
     }
     return err;
@@ -526,6 +529,7 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
         chunk.shape.count >= WORDS_MIN) {
         enum ckpt_codec_id id = CKPT_CODECS;
         size_t got = 0;
+        chunk.enough = 1 - SAVED_BY_EACH * (float)(hint->chain > 0 ? hint->chain : 1);
         err = encode_words(codec, &chunk, out, &got, &id);
         if (err == CKPT_OK && got < size) {
             size = got;

@@ -35,6 +35,7 @@ struct ckpt_coding {
 /* What encode may use. */
 struct ckpt_hint {
     uint8_t width;    /* 1, 2, 4 or 8: the bytes start with a word of that size; 0: not known, probe */
+    uint8_t chain;    /* how many differences decoding it would go through with that base: each has to pay for itself */
     const void *base; /* as many bytes, of an older state of the same tensor; NULL for none */
 };
 

@@ -160,6 +160,7 @@ static enum ckpt_err look_at_base(struct ckpt_store *store, struct ckpt_codec *c
     err = ckpt_object_read(store, codec, txn, &draft->base, CKPT_KIND_CHUNK, bytes, draft->raw_size);
     if (err == CKPT_OK) {
         out->bytes = bytes;
+        out->chain = (uint8_t)(depth + 1);
     }
     return err;
 }
@@ -326,9 +327,10 @@ static enum ckpt_err find_survivor(struct ckpt_txn *txn, const struct ckpt_doome
     return CKPT_OK;
 }
 
-/* Whether ID may become a difference from SURVIVOR with all that hangs on it. */
+/* Whether ID may become a difference from SURVIVOR with all that hangs on it; *CHAIN: how many it then goes through. */
 static enum ckpt_err fits(struct ckpt_store *store, struct ckpt_txn *txn, const struct ckpt_id *id,
-                          const struct ckpt_refs *refs, const struct ckpt_id *survivor, bool *yes)
+                          const struct ckpt_refs *refs, const struct ckpt_id *survivor, unsigned *chain,
+                          bool *yes)
 {
     struct ckpt_refs base;
     unsigned depth = 0;
@@ -348,6 +350,7 @@ static enum ckpt_err fits(struct ckpt_store *store, struct ckpt_txn *txn, const 
         err = height_of(txn, id, ckpt_store_depth(store), &height);
     }
     if (err == CKPT_OK) {
+        *chain = depth + 1;
         *yes = depth + 1 + height <= ckpt_store_depth(store);
     }
     return err;
@@ -356,7 +359,7 @@ static enum ckpt_err fits(struct ckpt_store *store, struct ckpt_txn *txn, const 
 /* BASE: bytes of SURVIVOR, or NULL. */
 static enum ckpt_err recode(struct ckpt_store *store, struct ckpt_codec *codec, struct ckpt_txn *txn,
                             const struct ckpt_refs *refs, const struct ckpt_id *survivor,
-                            const void *base, struct ckpt_rebase *rebase)
+                            const void *base, unsigned chain, struct ckpt_rebase *rebase)
 {
     struct ckpt_slice stored;
     struct ckpt_record record;
@@ -386,6 +389,7 @@ static enum ckpt_err recode(struct ckpt_store *store, struct ckpt_codec *codec, 
                                        .raw = raw,
                                        .raw_size = record.raw_size,
                                        .width = record.coding.width,
+                                       .chain = (uint8_t)chain,
                                        .base = base};
     if (base != NULL) {
         recording.base_id = *survivor;
@@ -393,7 +397,7 @@ static enum ckpt_err recode(struct ckpt_store *store, struct ckpt_codec *codec, 
     err = ckpt_record_encode(codec, store->seed, &recording, rebase->buffer,
                              &rebase->recoded.record_size, &rebase->recoded.coding);
     rebase->recoded.record = rebase->buffer;
-    rebase->recoded.alone = base != NULL && !ckpt_codec_needs_base(rebase->recoded.coding.id);
+    rebase->recoded.alone = base != NULL && chain == 1 && !ckpt_codec_needs_base(rebase->recoded.coding.id);
     return err;
 }
 
@@ -403,6 +407,7 @@ enum ckpt_err ckpt_rebase_prepare(struct ckpt_store *store, struct ckpt_codec *c
 {
     struct ckpt_refs refs;
     struct ckpt_id survivor;
+    unsigned chain = 0;
     bool fit = false;
     const void *base = NULL;
     enum ckpt_err err = ckpt_object_refs(txn, &rebase->id, &refs);
@@ -410,7 +415,7 @@ enum ckpt_err ckpt_rebase_prepare(struct ckpt_store *store, struct ckpt_codec *c
         err = find_survivor(txn, doomed, &refs, &survivor);
     }
     if (err == CKPT_OK) {
-        err = fits(store, txn, &rebase->id, &refs, &survivor, &fit);
+        err = fits(store, txn, &rebase->id, &refs, &survivor, &chain, &fit);
     }
     if (err != CKPT_OK) {
         return err;
@@ -429,7 +434,7 @@ enum ckpt_err ckpt_rebase_prepare(struct ckpt_store *store, struct ckpt_codec *c
         err = err == CKPT_ERR_CORRUPT ? CKPT_OK : err; /* then it is better off without */
     }
     if (err == CKPT_OK) {
-        err = recode(store, codec, txn, &refs, &survivor, base, rebase);
+        err = recode(store, codec, txn, &refs, &survivor, base, chain, rebase);
     }
     if (err == CKPT_OK && rebase->recoded.alone) {
         rebase->recoded.previous = (struct ckpt_id){0};
@@ -445,10 +450,11 @@ enum ckpt_err ckpt_rebase_commit(struct ckpt_store *store, struct ckpt_txn *txn,
     enum ckpt_err err = CKPT_OK;
     /* What it is to lean on may have gone in the same transaction, or may have got a longer chain. */
     if (!ckpt_id_is_zero(survivor)) {
+        unsigned chain = 0;
         bool fit = true;
         err = ckpt_object_refs(txn, survivor, &refs);
         if (err == CKPT_OK && ckpt_codec_needs_base(rebase->recoded.coding.id)) {
-            err = fits(store, txn, &rebase->id, &refs, survivor, &fit);
+            err = fits(store, txn, &rebase->id, &refs, survivor, &chain, &fit);
         }
         if (err == CKPT_ERR_NOT_FOUND || !fit) {
             return CKPT_ERR_CHANGED;

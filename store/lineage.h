@@ -29,6 +29,7 @@ enum {
 /* What a new chunk may use of an older one. */
 struct ckpt_lineage {
     const void *bytes;       /* of the base, in one of the codec's buffers; NULL: it is to be stored whole */
+    uint8_t chain;           /* differences that decoding it would go through */
     bool alone;              /* because differences don't pay in this tensor */
     struct ckpt_id previous; /* because the chain is long enough */
 };

@@ -95,9 +95,9 @@ static enum ckpt_err compare(struct ckpt_store *store, struct ckpt_codec *codec,
     return CKPT_OK;
 }
 
-/* BASE: the raw bytes of draft->base, NULL when it isn't to be used. */
+/* BASE: the raw bytes of draft->base, NULL when it isn't to be used. CHAIN: how many differences it would go through. */
 static enum ckpt_err encode(struct ckpt_store *store, struct ckpt_codec *codec,
-                            struct ckpt_draft *draft, const void *base)
+                            struct ckpt_draft *draft, const void *base, uint8_t chain)
 {
     struct ckpt_recording recording = {.kind = draft->kind,
                                        .id = draft->id,
@@ -105,6 +105,7 @@ static enum ckpt_err encode(struct ckpt_store *store, struct ckpt_codec *codec,
                                        .raw = draft->raw,
                                        .raw_size = draft->raw_size,
                                        .width = draft->width,
+                                       .chain = chain,
                                        .base = base};
     if (base != NULL) {
         recording.base_id = draft->base;
@@ -112,7 +113,8 @@ static enum ckpt_err encode(struct ckpt_store *store, struct ckpt_codec *codec,
     enum ckpt_err err = ckpt_record_encode(codec, store->seed, &recording, draft->record,
                                            &draft->record_size, &draft->coding);
     if (err == CKPT_OK && base != NULL) {
-        draft->alone = !ckpt_codec_needs_base(draft->coding.id);
+        /* At the end of a chain it may pay again from here on. */
+        draft->alone = chain == 1 && !ckpt_codec_needs_base(draft->coding.id);
         draft->previous = draft->alone ? (struct ckpt_id){0} : draft->base;
     }
     return err;
@@ -133,7 +135,7 @@ static enum ckpt_err encode_new(struct ckpt_store *store, struct ckpt_codec *cod
         draft->alone = lineage.alone;
         draft->previous = lineage.previous;
     }
-    return encode(store, codec, draft, lineage.bytes);
+    return encode(store, codec, draft, lineage.bytes, lineage.chain);
 }
 
 /* All salts taken: 256 different contents under ids that were meant to be unique. Damage, not
@@ -350,7 +352,7 @@ enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct ckpt_codec *co
     if (draft->record_size == 0) {
         draft->alone = false;
         draft->previous = (struct ckpt_id){0};
-        err = encode(store, codec, draft, NULL);
+        err = encode(store, codec, draft, NULL, 0);
     } else {
         err = CKPT_OK;
     }

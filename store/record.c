@@ -77,6 +77,7 @@ enum ckpt_err ckpt_record_encode(struct ckpt_codec *codec, uint64_t seed,
     /* A recipe is ids, mostly: nothing that planes or differences would help. */
     struct ckpt_hint hint = {
         .width = chunk ? recording->width : 1,
+        .chain = recording->chain,
         .base = chunk && !ckpt_id_is_zero(&recording->base_id) ? recording->base : NULL,
     };
     if (!raw_size_ok(recording->kind, n)) {

@@ -38,6 +38,7 @@ struct ckpt_recording {
     const void *raw;
     size_t raw_size;
     uint8_t width;          /* see struct ckpt_hint; 0 for a recipe */
+    uint8_t chain;          /* see struct ckpt_hint */
     struct ckpt_id base_id; /* zero for none */
     const void *base;       /* its raw bytes, RAW_SIZE of them; NULL for none */
 };

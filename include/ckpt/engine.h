@@ -45,7 +45,7 @@ struct ckpt_engine_hooks {
 };
 
 /* The usual depth, and the most; store/DESIGN.md has the measurements. */
-enum { CKPT_DEPTH = 4, CKPT_DEPTH_MAX = 64 };
+enum { CKPT_DEPTH = 5, CKPT_DEPTH_MAX = 64 };
 
 struct ckpt_engine_config {
     unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
