@@ -75,6 +75,7 @@ static enum ckpt_err refs_row(void *arg, const struct ckpt_slice *key,
         object.raw_size = refs.raw_size;
         object.record_size = refs.record_size;
         object.kind = refs.kind;
+        object.coding = refs.coding;
         object.previous = refs.previous;
         v->linked += !ckpt_id_is_zero(&refs.previous);
         object.is_recipe = refs.kind == CKPT_KIND_RECIPE;
@@ -289,7 +290,9 @@ static enum ckpt_err check_recipe(struct ckpt_verify *v, struct ckpt_verify_obje
         v->incomplete = true;
         return CKPT_OK;
     }
-    if (object->has_refs && (object->raw_size != record.raw_size || object->kind != record.kind)) {
+    if (object->has_refs && (object->raw_size != record.raw_size || object->kind != record.kind ||
+                             object->coding.id != record.coding.id ||
+                             object->coding.width != record.coding.width)) {
         ckpt_verify_bad(v, &object->id, "recipe %s: " CKPT_VERIFY_NOT_BOOKED, hex);
     }
     for (size_t i = 0; i < recipe.chunk_count; i++) {

@@ -35,6 +35,7 @@ struct ckpt_verify_object {
     uint32_t raw_size;
     uint32_t record_size;
     enum ckpt_kind kind;
+    struct ckpt_coding coding;
     struct ckpt_id previous; /* by its refs row */
     bool has_refs; /* a refs row that makes sense */
     bool has_record;
