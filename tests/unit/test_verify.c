@@ -9,10 +9,11 @@
  *     same.pt          v1 = A
  *     run/a.pt         v1 = A, v2 = A with another beginning
  *     run/sub/c.pt     v1 = C: compressible, a hole in its middle
+ *     run/w.pt         v1 = W: floats, v2 = W after a step of training: differences from v1
  *     run/cold.pt      v1 = D, cold
  *
  * In an expected report {shared} stands for the last chunk of A, {lone} for the first of C,
- * {recipe} for C's recipe, {common} for A's, {run} and {sub} for the directories' ids, {none} for
+ * {recipe} for C's recipe, {common} for A's, {base} and {delta} for the first chunks of W's versions, {run} and {sub} for the directories' ids, {none} for
  * an id that nothing has.
  */
 #include "unit.h"
@@ -42,8 +43,10 @@ enum {
     HALF_C = 300 << 10,
     HOLE_C = 1 << 20,
     SIZE_D = 300 << 10,
+    SIZE_W = 400 << 10,
     KEY_ROOM = 512,
     REPORTS_MAX = 2000,
+    DEPTH = 2,
 };
 
 /* One row as it was before the damage. */
@@ -65,7 +68,7 @@ struct world {
     struct undo *undo;
     char *reports[REPORTS_MAX];
     size_t report_count;
-    struct ckpt_id shared, lone, recipe, common, none;
+    struct ckpt_id shared, lone, recipe, common, base, delta, none;
     uint64_t shared_at; /* its offset in A */
     uint64_t run, sub;
     struct ckpt_recipe recipe_c;
@@ -94,7 +97,8 @@ static void forget_reports(struct world *w)
 
 static void start_engine(struct world *w)
 {
-    struct ckpt_engine_config config = {.threads = 2, .hot_limit = UINT64_MAX, .filter = w->filter};
+    struct ckpt_engine_config config = {
+        .threads = 2, .depth = DEPTH, .hot_limit = UINT64_MAX, .filter = w->filter};
     assert_ok(ckpt_engine_start(w->store, &config, &w->engine));
 }
 
@@ -135,6 +139,7 @@ static void save_all(struct world *w)
     uint8_t *other = unit_noise(OTHER, 2);
     uint8_t *c = unit_weights(2 * HALF_C, 3);
     uint8_t *d = unit_noise(SIZE_D, 4);
+    uint8_t *floats = unit_floats(SIZE_W, 5);
     assert_int_equal(mkdirat(ckpt_store_livefd(w->store), "run", 0755), 0);
     assert_int_equal(mkdirat(ckpt_store_livefd(w->store), "run/sub", 0755), 0);
     const uint32_t one = 1;
@@ -150,12 +155,16 @@ static void save_all(struct world *w)
     assert_int_equal(pwrite(fd, c + HALF_C, HALF_C, HALF_C + HOLE_C), HALF_C);
     assert_int_equal(close(fd), 0);
     capture(w, "run/sub/c.pt");
+    save(w, "run/w.pt", floats, SIZE_W);
+    unit_train(floats, SIZE_W, 6);
+    save(w, "run/w.pt", floats, SIZE_W);
     save(w, "run/cold.pt", d, SIZE_D);
     assert_ok(ckpt_engine_demote(w->engine, "run/cold.pt"));
     free(a);
     free(other);
     free(c);
     free(d);
+    free(floats);
 }
 
 static void load(struct world *w, const struct ckpt_id *id, struct ckpt_recipe *recipe)
@@ -165,6 +174,27 @@ static void load(struct world *w, const struct ckpt_id *id, struct ckpt_recipe *
     assert_ok(ckpt_txn_read(w->store->db, &txn));
     assert_ok(ckpt_recipe_load(w->store, w->codec, txn, id, recipe));
     ckpt_txn_abort(txn);
+}
+
+static struct ckpt_refs refs_of(struct world *w, const struct ckpt_id *id)
+{
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_refs refs;
+    assert_ok(ckpt_txn_read(w->store->db, &txn));
+    assert_ok(ckpt_object_refs(txn, id, &refs));
+    ckpt_txn_abort(txn);
+    return refs;
+}
+
+static struct ckpt_id first_chunk(struct world *w, uint64_t dir, const char *name, uint32_t number)
+{
+    struct ckpt_recipe recipe;
+    struct ckpt_version version;
+    assert_ok(ckpt_catalog_version(w->store, dir, name, number, &version));
+    load(w, &version.recipe, &recipe);
+    struct ckpt_id id = recipe.chunks[0].id;
+    ckpt_recipe_clear(&recipe);
+    return id;
 }
 
 static void look_around(struct world *w)
@@ -186,6 +216,12 @@ static void look_around(struct world *w)
     load(w, &w->recipe, &w->recipe_c);
     w->lone = w->recipe_c.chunks[0].id;
     memset(&w->none, 0xee, sizeof w->none);
+    w->base = first_chunk(w, w->run, "w.pt", 1);
+    w->delta = first_chunk(w, w->run, "w.pt", 2);
+    struct ckpt_refs delta = refs_of(w, &w->delta);
+    assert_true(ckpt_codec_needs_base(delta.coding.id));
+    assert_true(ckpt_id_equal(&delta.previous, &w->base));
+    assert_true(refs_of(w, &w->lone).coding.id != CKPT_CODEC_RAW);
 }
 
 static int set_up(void **state)
@@ -573,21 +609,24 @@ static void recipe_and_refs_gone(struct world *w)
     recipe_refs_gone(w);
 }
 
-static void extent_length(struct world *w)
+/* C with one of its chunks said to be another one, or one of another length. */
+static void first_chunk_is(struct world *w, const struct ckpt_id *id, uint32_t size)
 {
+    struct ckpt_recipe_chunk *chunk = &w->recipe_c.chunks[0];
+    const struct ckpt_recipe_chunk before = *chunk;
     uint8_t *raw = NULL;
     size_t n = 0;
-    size_t hole = 0;
-    while (!ckpt_extent_is_hole(&w->recipe_c.extents[hole])) {
-        hole++;
-    }
-    w->recipe_c.extents[0].size++;
-    w->recipe_c.extents[hole].size--;
+    chunk->id = *id;
+    chunk->size = size;
     assert_ok(ckpt_recipe_encode(&w->recipe_c, &raw, &n));
-    w->recipe_c.extents[0].size--;
-    w->recipe_c.extents[hole].size++;
+    *chunk = before;
     exchange_recipe(w, raw, n);
     free(raw);
+}
+
+static void chunk_length(struct world *w)
+{
+    first_chunk_is(w, &w->lone, w->recipe_c.chunks[0].size + 1);
 }
 
 static void recipe_reserved(struct world *w)
@@ -595,31 +634,19 @@ static void recipe_reserved(struct world *w)
     uint8_t *raw = NULL;
     size_t n = 0;
     assert_ok(ckpt_recipe_encode(&w->recipe_c, &raw, &n));
-    raw[4] = 1;
-    exchange_recipe(w, raw, n);
-    free(raw);
-}
-
-/* The first extent of C is said to be object ID. */
-static void first_extent(struct world *w, const struct ckpt_id *id)
-{
-    uint8_t *raw = NULL;
-    size_t n = 0;
-    w->recipe_c.extents[0].id = *id;
-    assert_ok(ckpt_recipe_encode(&w->recipe_c, &raw, &n));
-    w->recipe_c.extents[0].id = w->lone;
+    raw[24 + 21] = 1;
     exchange_recipe(w, raw, n);
     free(raw);
 }
 
 static void chunk_that_is_not_there(struct world *w)
 {
-    first_extent(w, &w->none);
+    first_chunk_is(w, &w->none, w->recipe_c.chunks[0].size);
 }
 
 static void chunk_that_is_a_recipe(struct world *w)
 {
-    first_extent(w, &w->common);
+    first_chunk_is(w, &w->common, w->recipe_c.chunks[0].size);
 }
 
 static void version_without_recipe(struct world *w)
@@ -808,6 +835,167 @@ static void garbage_too_long(struct world *w)
     add_garbage(w, 1, &w->none, CKPT_GARBAGE_ROW + 1);
 }
 
+static struct key pair_key(const struct ckpt_id *previous, const struct ckpt_id *id)
+{
+    struct key key = {.size = 2 * CKPT_ID_SIZE};
+    memcpy(key.bytes, previous->bytes, CKPT_ID_SIZE);
+    memcpy(key.bytes + CKPT_ID_SIZE, id->bytes, CKPT_ID_SIZE);
+    return key;
+}
+
+static void add_dependent(struct world *w, const struct ckpt_id *previous, const struct ckpt_id *id)
+{
+    set_key(w, CKPT_TABLE_DEPENDENTS, pair_key(previous, id), "", 0);
+}
+
+static void dependent_too_many(struct world *w)
+{
+    add_dependent(w, &w->lone, &w->shared);
+}
+
+static void dependent_twice(struct world *w)
+{
+    add_dependent(w, &w->lone, &w->delta);
+}
+
+static void dependent_that_is_not_there(struct world *w)
+{
+    add_dependent(w, &w->lone, &w->none);
+}
+
+static void dependent_gone(struct world *w)
+{
+    set_key(w, CKPT_TABLE_DEPENDENTS, pair_key(&w->base, &w->delta), NULL, 0);
+}
+
+static void dependent_with_a_value(struct world *w)
+{
+    set_key(w, CKPT_TABLE_DEPENDENTS, pair_key(&w->lone, &w->shared), "x", 1);
+}
+
+static void dependent_of_half_a_key(struct world *w)
+{
+    set_row(w, CKPT_TABLE_DEPENDENTS, w->lone.bytes, CKPT_ID_SIZE, "", 0);
+}
+
+/* A chunk that is no difference is said to come after another one; the rows agree about it. */
+static void previous_is(struct world *w, const struct ckpt_id *previous)
+{
+    size_t size = 0;
+    uint8_t *row = get_row(w, CKPT_TABLE_REFS, w->lone.bytes, CKPT_ID_SIZE, 0, &size);
+    memcpy(row + 24, previous->bytes, CKPT_ID_SIZE);
+    set_row(w, CKPT_TABLE_REFS, w->lone.bytes, CKPT_ID_SIZE, row, size);
+    add_dependent(w, previous, &w->lone);
+    free(row);
+}
+
+static void previous_that_is_not_there(struct world *w)
+{
+    previous_is(w, &w->none);
+}
+
+static void previous_of_another_size(struct world *w)
+{
+    assert_true(refs_of(w, &w->delta).raw_size != refs_of(w, &w->lone).raw_size);
+    previous_is(w, &w->delta);
+}
+
+/* The difference is said to be one from another chunk of its size; the rows agree, its record doesn't. */
+static void base_is_another(struct world *w)
+{
+    const uint8_t *raw = unit_noise(refs_of(w, &w->delta).raw_size, 9);
+    struct ckpt_id other = put_object(w, CKPT_KIND_CHUNK, raw, refs_of(w, &w->delta).raw_size, 1);
+    size_t size = 0;
+    uint8_t *row = get_row(w, CKPT_TABLE_REFS, w->delta.bytes, CKPT_ID_SIZE, 0, &size);
+    memcpy(row + 24, other.bytes, CKPT_ID_SIZE);
+    set_row(w, CKPT_TABLE_REFS, w->delta.bytes, CKPT_ID_SIZE, row, size);
+    dependent_gone(w);
+    add_dependent(w, &other, &w->delta);
+    add_garbage(w, 1, &other, 1);
+    free((void *)raw);
+    free(row);
+}
+
+static void base_byte(struct world *w)
+{
+    change_object(w, &w->base, -1, 1);
+}
+
+static void coding_booked_as_raw(struct world *w)
+{
+    change_refs(w, &w->lone, 17, -(int)refs_of(w, &w->lone).coding.id);
+}
+
+static void width_booked_wrong(struct world *w)
+{
+    change_refs(w, &w->delta, 18, 4);
+}
+
+static void coding_of_a_recipe(struct world *w)
+{
+    change_refs(w, &w->recipe, 17, refs_of(w, &w->recipe).coding.id == CKPT_CODEC_RAW ? 1 : -1);
+}
+
+/* ---- captures ---- */
+
+static struct key capture_key(uint64_t dir, uint64_t sequence)
+{
+    struct key key = {.size = 16};
+    ckpt_put_be64(key.bytes, dir);
+    ckpt_put_be64(key.bytes + 8, sequence);
+    return key;
+}
+
+static void add_capture(struct world *w, uint64_t sequence, uint32_t number, const char *name)
+{
+    uint8_t row[64];
+    ckpt_put_le32(row, number);
+    memcpy(row + 4, name, strlen(name));
+    set_key(w, CKPT_TABLE_CAPTURES, capture_key(w->run, sequence), row, 4 + strlen(name));
+}
+
+static uint64_t sequence_of(struct world *w, uint32_t number)
+{
+    struct ckpt_version version;
+    assert_ok(ckpt_catalog_version(w->store, w->run, "a.pt", number, &version));
+    return version.sequence;
+}
+
+static void capture_too_many(struct world *w)
+{
+    add_capture(w, 1, 2, "a.pt");
+}
+
+static void capture_of_no_version(struct world *w)
+{
+    add_capture(w, 1, 9, "a.pt");
+}
+
+static void capture_of_number_zero(struct world *w)
+{
+    add_capture(w, 1, 0, "a.pt");
+}
+
+static void capture_gone(struct world *w)
+{
+    set_key(w, CKPT_TABLE_CAPTURES, capture_key(w->run, sequence_of(w, 2)), NULL, 0);
+}
+
+static void capture_wrong(struct world *w)
+{
+    add_capture(w, sequence_of(w, 2), 1, "a.pt");
+}
+
+static void capture_short(struct world *w)
+{
+    add_capture(w, 1, 2, "");
+}
+
+static void capture_key_short(struct world *w)
+{
+    set_key(w, CKPT_TABLE_CAPTURES, number_key(w->run), "\1\0\0\0a.pt", 8);
+}
+
 /* ---- what is expected of each ---- */
 
 enum { EXPECTED_MAX = 6 };
@@ -904,23 +1092,23 @@ static const struct damage {
      recipe_and_refs_gone,
      ALWAYS,
      {"recipe {recipe}: not found; used by run/sub/c.pt@v1", "meta: the counters say"}},
-    {"an extent longer than its chunk",
-     extent_length,
+    {"a chunk longer than it is",
+     chunk_length,
      ALWAYS,
-     {" bytes at offset 0, and chunk {lone} "}},
+     {" bytes for chunk {lone}, which has "}},
     {"reserved bytes of a recipe",
      recipe_reserved,
      ALWAYS,
      {": stored data is damaged; used by run/sub/c.pt@v1"}},
-    {"an extent of a chunk that isn't there",
+    {"a chunk that isn't there",
      chunk_that_is_not_there,
      ALWAYS,
      {"chunk {none}: not found; used by run/sub/c.pt@v1 at offset 0",
       "chunk {lone} has 1 references booked and 0 found"}},
-    {"an extent of a recipe",
+    {"a recipe for a chunk",
      chunk_that_is_a_recipe,
      ALWAYS,
-     {"has another recipe, {common}, for a chunk at offset 0; used by run/sub/c.pt@v1",
+     {"has another recipe, {common}, for a chunk; used by run/sub/c.pt@v1",
       "chunk {lone} has 1 references booked and 0 found",
       "recipe {common} has 2 references booked and 3 found"}},
     {"a version of a recipe that isn't there",
@@ -944,7 +1132,8 @@ static const struct damage {
     {"a version gone",
      version_gone,
      ALWAYS,
-     {"has 1 references booked and 0 found", "meta: the counters say"}},
+     {"has 1 references booked and 0 found", "is said to be a.pt@v2, which isn't there",
+      "meta: the counters say"}},
     {"a number to be given out again",
      next_number,
      ALWAYS,
@@ -992,7 +1181,7 @@ static const struct damage {
      short_name_row,
      ALWAYS,
      {"dirnames: a row of 7 bytes with a key of 13 is damaged"}},
-    {"another format in meta", meta_format, ALWAYS, {"meta: the format is 2, not 1"}},
+    {"another format in meta", meta_format, ALWAYS, {"meta: the format is 3, not 2"}},
     {"another store in meta",
      meta_store,
      ALWAYS,
@@ -1005,7 +1194,7 @@ static const struct damage {
     {"the last capture forgotten",
      sequence_behind,
      ALWAYS,
-     {"and run/cold.pt has the capture 6", "and run/cold.pt@v1 is 6"}},
+     {"and run/cold.pt has the capture 8", "and run/cold.pt@v1 is 8"}},
     {"the last garbage row forgotten",
      garbage_behind,
      ALWAYS,
@@ -1032,6 +1221,89 @@ static const struct damage {
      garbage_odd,
      ALWAYS,
      {"garbage: a row of 17 bytes with a key of 8 is damaged"}},
+    {"a dependent that isn't one",
+     dependent_too_many,
+     ALWAYS,
+     {"dependents: chunk {shared} isn't booked as a state after {lone}"}},
+    {"a dependent of two chunks",
+     dependent_twice,
+     ALWAYS,
+     {"dependents: chunk {delta} isn't booked as a state after {lone}"}},
+    {"a dependent that isn't there",
+     dependent_that_is_not_there,
+     ALWAYS,
+     {"dependents: chunk {none} isn't booked as a state after {lone}"}},
+    {"a dependent's row gone",
+     dependent_gone,
+     ALWAYS,
+     {"dependents: 1 chunks have a previous state and no row"}},
+    {"a dependent's row with a value",
+     dependent_with_a_value,
+     ALWAYS,
+     {"dependents: a row of 1 bytes with a key of 32 is damaged"}},
+    {"half a dependent's row",
+     dependent_of_half_a_key,
+     ALWAYS,
+     {"dependents: a row of 0 bytes with a key of 16 is damaged"}},
+    {"a previous state that isn't there",
+     previous_that_is_not_there,
+     ALWAYS,
+     {"chunk {lone}: the state before it isn't there; used by run/sub/c.pt@v1 at offset 0"}},
+    {"a previous state of another size",
+     previous_of_another_size,
+     ALWAYS,
+     {"chunk {lone}: the state before it has another size; used by run/sub/c.pt@v1 at offset 0"}},
+    {"a difference from another chunk than is booked",
+     base_is_another,
+     WITH_BYTES,
+     {"chunk {delta}: its record doesn't have the length, kind and coding that are booked for it; used "
+      "by run/w.pt@v2",
+      "meta: the counters say"}},
+    {"a byte of a chunk that another is a difference from",
+     base_byte,
+     WITH_BYTES,
+     {"chunk {base}: stored data is damaged; used by run/w.pt@v1",
+      "chunk {delta}: stored data is damaged; used by run/w.pt@v2"}},
+    {"another coding in a refs row",
+     coding_booked_as_raw,
+     WITH_BYTES,
+     {"chunk {lone}: its record doesn't have the length, kind and coding that are booked for it; used "
+      "by run/sub/c.pt@v1"}},
+    {"another width in a refs row",
+     width_booked_wrong,
+     WITH_BYTES,
+     {"chunk {delta}: its record doesn't have the length, kind and coding that are booked for it; used "
+      "by run/w.pt@v2"}},
+    {"another coding in a recipe's refs row",
+     coding_of_a_recipe,
+     ALWAYS,
+     {"recipe {recipe}: its record doesn't have the length, kind and coding that are booked for it; "
+      "used by run/sub/c.pt@v1"}},
+    {"a second capture of a version",
+     capture_too_many,
+     ALWAYS,
+     {"captures: capture 1 is said to be a.pt@v2, which is another"}},
+    {"a capture of no version",
+     capture_of_no_version,
+     ALWAYS,
+     {"captures: capture 1 is said to be a.pt@v9, which isn't there"}},
+    {"a capture of a number that no version has",
+     capture_of_number_zero,
+     ALWAYS,
+     {"captures: capture 1 is said to be a.pt@v0, which isn't there"}},
+    {"a version's capture gone", capture_gone, ALWAYS, {"captures: 1 versions have no row"}},
+    {"a capture of another version",
+     capture_wrong,
+     ALWAYS,
+     {"is said to be a.pt@v1, which is another", "captures: 1 versions have no row"}},
+    {"a capture without a name",
+     capture_short,
+     ALWAYS,
+     {"captures: a row of 4 bytes with a key of 16 is damaged"}},
+    {"a capture without a sequence",
+     capture_key_short,
+     ALWAYS,
+     {"captures: a row of 8 bytes with a key of 8 is damaged"}},
     {"a garbage row that is too long", garbage_too_long, ALWAYS, {"garbage: a row of 65568 bytes"}},
 };
 
@@ -1041,12 +1313,14 @@ static const char *expand(struct world *w, const char *text, char *out, size_t s
     char at[24];
     char run[17];
     char sub[17];
-    char hex[5][CKPT_ID_HEX];
+    char hex[7][CKPT_ID_HEX];
     ckpt_id_hex(&w->shared, hex[0]);
     ckpt_id_hex(&w->lone, hex[1]);
     ckpt_id_hex(&w->recipe, hex[2]);
     ckpt_id_hex(&w->common, hex[3]);
     ckpt_id_hex(&w->none, hex[4]);
+    ckpt_id_hex(&w->base, hex[5]);
+    ckpt_id_hex(&w->delta, hex[6]);
     (void)snprintf(at, sizeof at, "%" PRIu64, w->shared_at);
     (void)snprintf(run, sizeof run, "%016" PRIx64, w->run);
     (void)snprintf(sub, sizeof sub, "%016" PRIx64, w->sub);
@@ -1055,7 +1329,8 @@ static const char *expand(struct world *w, const char *text, char *out, size_t s
         const char *value;
     } names[] = {{"{shared}", hex[0]}, {"{lone}", hex[1]}, {"{recipe}", hex[2]},
                  {"{common}", hex[3]}, {"{none}", hex[4]}, {"{at}", at},
-                 {"{run}", run},       {"{sub}", sub}};
+                 {"{base}", hex[5]},   {"{delta}", hex[6]},  {"{run}", run},
+                 {"{sub}", sub}};
     size_t n = 0;
     while (*text != '\0' && n + CKPT_ID_HEX < size) {
         size_t i = 0;
@@ -1150,7 +1425,7 @@ static void a_store_is_clean_and_counted(void **state)
     struct ckpt_verify_result result = verify(w, false);
     assert_int_equal(result.objects, counters.objects);
     assert_int_equal(result.bytes, counters.stored);
-    assert_int_equal(result.versions, 5);
+    assert_int_equal(result.versions, 7);
     assert_int_equal(result.stubs, 1);
     assert_int_equal(result.unused, 0);
 }
@@ -1233,14 +1508,14 @@ static void many_bad_chunks_are_all_named(void **state)
     struct ckpt_recipe a;
     load(w, &w->common, &a);
     for (size_t i = 0; i < a.count; i++) {
-        change_object(w, &a.extents[i].id, -1, 1);
+        change_object(w, &a.chunks[a.extents[i].chunk].id, -1, 1);
     }
     struct ckpt_verify_result result = verify(w, false);
     assert_int_equal(result.problems, a.count);
     for (size_t i = 0; i < a.count; i++) {
         char hex[CKPT_ID_HEX];
         char text[256];
-        ckpt_id_hex(&a.extents[i].id, hex);
+        ckpt_id_hex(&a.chunks[a.extents[i].chunk].id, hex);
         (void)snprintf(text, sizeof text,
                        "chunk %s: stored data is damaged; used by same.pt@v1 at offset %" PRIu64,
                        hex, a.extents[i].offset);
@@ -1390,14 +1665,15 @@ struct trainer {
     atomic_uint steps;
 };
 
-/* One file of the trainer's: overwritten, renamed, made cold and hot, linked, forgotten. */
+/* One file of the trainer's: overwritten, renamed, made cold and hot, linked; what it is a difference from is forgotten. */
 static void train_step(struct world *w, unsigned step)
 {
     char path[64];
     char target[64];
     struct ckpt_version version;
-    size_t n = 100000 + step % 7 * 50000;
-    uint8_t *bytes = unit_noise(n, step % 5);
+    size_t n = 100000 + step % 4 * 100000;
+    uint8_t *bytes = unit_floats(n, step % 3);
+    unit_train(bytes, n, step % 24);
     char name[NAME_MAX + 1];
     uint64_t dir = 0;
     int live = ckpt_store_livefd(w->store);
@@ -1433,7 +1709,7 @@ static void train_step(struct world *w, unsigned step)
     if (ckpt_catalog_resolve(w->store, path, &dir, name) == CKPT_OK &&
         ckpt_catalog_version(w->store, dir, name, 0, &version) == CKPT_OK) {
         for (uint32_t number = version.number > 2 ? version.number - 2 : 1;
-             number <= version.number; number++) {
+             number < version.number; number++) {
             enum ckpt_err err = ckpt_engine_forget(w->engine, path, &number, 1);
             assert_true(err == CKPT_OK || err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_NEEDED);
         }
@@ -1447,6 +1723,26 @@ static void *train(void *arg)
         train_step(t->w, atomic_fetch_add(&t->steps, 1));
     }
     return NULL;
+}
+
+static unsigned differences(struct world *w)
+{
+    unsigned n = 0;
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_cursor *cursor = NULL;
+    struct ckpt_slice key;
+    struct ckpt_slice value;
+    assert_ok(ckpt_txn_read(w->store->db, &txn));
+    assert_ok(ckpt_cursor_open(txn, CKPT_TABLE_REFS, &cursor));
+    enum ckpt_err err = ckpt_cursor_seek(cursor, NULL, 0, &key, &value);
+    while (err == CKPT_OK) {
+        n += ((const uint8_t *)value.data)[17] >= CKPT_CODEC_DELTA;
+        err = ckpt_cursor_next(cursor, &key, &value);
+    }
+    assert_int_equal(err, CKPT_ERR_NOT_FOUND);
+    ckpt_cursor_close(cursor);
+    ckpt_txn_abort(txn);
+    return n;
 }
 
 static void verify_stays_clean_beside_a_working_engine(void **state)
@@ -1469,6 +1765,7 @@ static void verify_stays_clean_beside_a_working_engine(void **state)
     assert_int_equal(pthread_join(thread, NULL), 0);
     stop_engine(w);
     assert_clean(w, "at the end");
+    assert_true(differences(w) > 1);
 }
 
 int main(void)

@@ -79,6 +79,30 @@ static inline uint8_t *unit_weights(size_t n, uint64_t seed)
     return bytes;
 }
 
+/* The same 32-bit floats a step of training later, in place: only their low bits differ. N is a multiple of 4. */
+static inline void unit_train(uint8_t *bytes, size_t n, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        uint32_t word;
+        memcpy(&word, bytes + i, 4);
+        word += (uint32_t)(unit_random(&seed) % 512) - 256;
+        memcpy(bytes + i, &word, 4);
+    }
+}
+
+/* N bytes of 32-bit floats around zero: seven exponents, random signs and mantissas. The caller frees. */
+static inline uint8_t *unit_floats(size_t n, uint64_t seed)
+{
+    uint8_t *bytes = unit_noise(n, seed);
+    for (size_t i = 0; i + 4 <= n; i += 4) {
+        uint32_t word;
+        memcpy(&word, bytes + i, 4);
+        word = (word & 0x807fffff) | (uint32_t)(0x7a - __builtin_ctz(word | 0x40)) << 23;
+        memcpy(bytes + i, &word, 4);
+    }
+    return bytes;
+}
+
 struct unit_store {
     char dir[UNIT_PATH];
     struct ckpt_store *store;
