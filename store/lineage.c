@@ -82,11 +82,15 @@ enum ckpt_err ckpt_lineage_any(struct ckpt_txn *txn, const struct ckpt_id *previ
 
 /* ---- chains ---- */
 
-/* How many differences decoding ID goes through. */
-static enum ckpt_err depth_of(struct ckpt_txn *txn, struct ckpt_id id, unsigned *depth)
+/* How many differences decoding ID goes through. CORRUPT when it needs NOT (may be NULL). */
+static enum ckpt_err depth_of(struct ckpt_txn *txn, struct ckpt_id id, const struct ckpt_id *not,
+                              unsigned *depth)
 {
     for (unsigned n = 0; n <= CKPT_LINEAGE_MAX; n++) {
         struct ckpt_refs refs;
+        if (not != NULL && ckpt_id_equal(&id, not)) {
+            return CKPT_ERR_CORRUPT;
+        }
         enum ckpt_err err = ckpt_object_refs(txn, &id, &refs);
         if (err != CKPT_OK) {
             return err;
@@ -140,7 +144,7 @@ static enum ckpt_err look_at_base(struct ckpt_store *store, struct ckpt_codec *c
         return CKPT_OK;
     }
     if (err == CKPT_OK) {
-        err = depth_of(txn, draft->base, &depth);
+        err = depth_of(txn, draft->base, NULL, &depth);
     }
     if (err != CKPT_OK) {
         return err;
@@ -344,7 +348,8 @@ static enum ckpt_err fits(struct ckpt_store *store, struct ckpt_txn *txn, const 
         return CKPT_OK;
     }
     if (err == CKPT_OK) {
-        err = depth_of(txn, *survivor, &depth);
+        /* Where rows go round in a circle: it would be lost if it became a difference from itself. */
+        err = depth_of(txn, *survivor, id, &depth);
     }
     if (err == CKPT_OK) {
         err = height_of(txn, id, ckpt_store_depth(store), &height);
