@@ -121,7 +121,7 @@ enum ckpt_err ckpt_reading_blob(struct ckpt_reading *reading, const struct ckpt_
     return add(reading->parts, &part);
 }
 
-/* Adds the parts of the container that stands in the range, if one does. */
+/* Adds the parts of the container that stands in the range. CORRUPT: none does. */
 static enum ckpt_err read_range(struct ckpt_reading *reading, const struct ckpt_range *range)
 {
     static const uint8_t npy[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
@@ -130,21 +130,20 @@ static enum ckpt_err read_range(struct ckpt_reading *reading, const struct ckpt_
     size_t before = reading->parts->count;
     enum ckpt_err err = ckpt_reading_bytes(reading, range, 0, head, sizeof head);
     if (err != CKPT_OK) {
-        return err == CKPT_ERR_CORRUPT ? CKPT_OK : err;
+        return err;
     }
     if (memcmp(head, npy, sizeof npy) == 0) {
         err = ckpt_npy_read(reading, range);
-    } else if (memcmp(head, zip, sizeof zip) == 0) {
-        err = ckpt_zip_read(reading, range);
     } else if (head[8] == '{' && ckpt_get_le64(head) < range->size) {
         err = ckpt_safetensors_read(reading, range);
-    } else if (reading->depth == 0) {
-        /* Behind something else, as archives that unpack themselves are. */
+    } else if (memcmp(head, zip, sizeof zip) == 0 || reading->depth == 0) {
+        /* A file may begin with something else, as archives that unpack themselves do. */
         err = ckpt_zip_read(reading, range);
+    } else {
+        err = CKPT_ERR_CORRUPT;
     }
     if (err == CKPT_ERR_CORRUPT) {
         reading->parts->count = before;
-        err = CKPT_OK;
     }
     return err;
 }
@@ -152,7 +151,6 @@ static enum ckpt_err read_range(struct ckpt_reading *reading, const struct ckpt_
 enum ckpt_err ckpt_reading_entry(struct ckpt_reading *reading, const struct ckpt_range *range, uint64_t at,
                                  uint64_t size, struct ckpt_name name)
 {
-    size_t before = reading->parts->count;
     if (!within(range, at, size)) {
         return CKPT_ERR_CORRUPT;
     }
@@ -165,7 +163,7 @@ enum ckpt_err ckpt_reading_entry(struct ckpt_reading *reading, const struct ckpt
         reading->depth++;
         enum ckpt_err err = read_range(reading, &entry);
         reading->depth--;
-        if (err != CKPT_OK || reading->parts->count > before) {
+        if (err != CKPT_ERR_CORRUPT) {
             return err;
         }
     }
@@ -208,7 +206,7 @@ enum ckpt_err ckpt_container_read(const struct ckpt_source *source, struct ckpt_
     assert(reading.depth == 0);
     if (err != CKPT_OK) {
         parts->count = 0;
-        return err;
+        return err == CKPT_ERR_CORRUPT ? CKPT_OK : err;
     }
     settle(parts);
     return CKPT_OK;

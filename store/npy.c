@@ -21,13 +21,13 @@ enum {
 /* The bytes of an element, or of half a complex one; 0 for what isn't made of numbers of one kind. */
 static uint8_t width_of(struct ckpt_name descr)
 {
-    /* '<f4': byte order, kind, size. */
-    if (descr.size != 3 && descr.size != 4) {
+    /* '<f4': byte order, kind, size; '<M8[s]' has its unit behind. */
+    unsigned size = 0;
+    if (descr.size < 3) {
         return 0;
     }
-    unsigned size = 0;
-    for (size_t i = 2; i < descr.size; i++) {
-        if (descr.bytes[i] < '0' || descr.bytes[i] > '9') {
+    for (size_t i = 2; i < descr.size && descr.bytes[i] != '['; i++) {
+        if (descr.bytes[i] < '0' || descr.bytes[i] > '9' || size > 1000) {
             return 0;
         }
         size = 10 * size + (unsigned)(descr.bytes[i] - '0');

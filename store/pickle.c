@@ -1,6 +1,6 @@
 /*
- * The machine works from the inside out, so paths are found when it is done, by walking from the outermost box. Every box is
- * visited once.
+ * The machine works from the inside out, so paths are found when it is done, by walking from the outermost box. Every
+ * box is visited once.
  */
 #include "pickle.h"
 #include "pickle_machine.h"
@@ -23,8 +23,8 @@ struct walk {
     char path[LONGEST_PATH];
 };
 
-/* Adds a child's key to the path that has *N bytes: "a.b", "list.0"; "#3" for one that is neither text nor number. False: it gets
-   too long. */
+/* Adds a child's key to the path that has *N bytes: "a.b", "list.0"; "#3" for one that is neither text nor number.
+   False: it gets too long. */
 static bool extend(struct walk *walk, const struct ckpt_value_child *child, size_t *n)
 {
     char digits[32];
@@ -140,7 +140,7 @@ static enum ckpt_err collect(struct ckpt_values *values, struct ckpt_pickle *pic
         }
         to->type.bytes = "";
         if (from->type != CKPT_VALUE_NONE) {
-            to->type.bytes = ckpt_machine_type(from->type, &to->width);
+            to->type.bytes = ckpt_value_type(from->type, &to->width);
             to->type.size = strlen(to->type.bytes);
         }
     }

@@ -1,11 +1,9 @@
 /*
  * data.pkl of torch.save: which storages the pickled object has, of what element type, and where in the object each one is.
  *
- * A pickle is a program for a stack machine. This one runs no code of anybody: it makes dictionaries, lists and tuples, and for
- * whatever else is called or built keeps the arguments and the state, so that tensors in them are found
+ * A pickle is a program for a stack machine. This one runs no code of anybody: it makes dictionaries, lists and tuples,
+ * and for whatever else is called or built keeps the arguments and the state, so that tensors in them are found
  * (https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5).
- *
- * A hostile pickle takes about 150 MiB at most (the limits are in pickle.c and pickle_stream.h), a model of 10,000 tensors takes 5.
  */
 #ifndef CKPT_STORE_PICKLE_H
 #define CKPT_STORE_PICKLE_H
@@ -26,8 +24,9 @@ struct ckpt_pickle {
 };
 
 /*
- * Reads the pickle in SIZE bytes at OFFSET of SOURCE; PICKLE is all zeros before, to be cleared afterwards in any case. One that
- * makes no sense, or is too big, gives what was found before that, without paths.
+ * Reads the pickle in SIZE bytes at OFFSET of SOURCE; PICKLE is all zeros before, to be cleared afterwards in any case.
+ * One that makes no sense, or is too big, gives what was found before that, without paths. Memory is bounded by
+ * the limits in pickle_value.h, pickle_machine.c and pickle_stream.h.
  * Errors: NOMEM, IO.
  */
 CKPT_MUST_USE enum ckpt_err ckpt_pickle_read(const struct ckpt_source *source, uint64_t offset, uint64_t size,

@@ -1,3 +1,6 @@
+/*
+ * Opcodes by what they do. Values without tensors in them are OTHER, whatever they are.
+ */
 #include "pickle_machine.h"
 #include <stdlib.h>
 #include <string.h>
@@ -6,29 +9,6 @@ enum {
     STACK_MAX = 1 << 20,
     MEMO_MAX = 4 << 20, /* torch notes about 10 values for each tensor */
 };
-
-/* Element types by the name of their storage class, and of their dtype for a storage that has only bytes. */
-static const struct {
-    const char *name;
-    uint8_t width;
-} types[] = {
-    {"FloatStorage", 4},         {"HalfStorage", 2},     {"BFloat16Storage", 2}, {"DoubleStorage", 8},
-    {"LongStorage", 8},          {"IntStorage", 4},      {"ShortStorage", 2},    {"CharStorage", 1},
-    {"ByteStorage", 1},          {"BoolStorage", 1},     {"ComplexFloatStorage", 4},
-    {"ComplexDoubleStorage", 8}, {"QInt8Storage", 1},    {"QUInt8Storage", 1},   {"QInt32Storage", 4},
-    {"QUInt4x2Storage", 1},      {"QUInt2x4Storage", 1}, {"float64", 8},         {"float32", 4},
-    {"float16", 2},              {"bfloat16", 2},        {"int64", 8},           {"int32", 4},
-    {"int16", 2},                {"int8", 1},            {"uint64", 8},          {"uint32", 4},
-    {"uint16", 2},               {"uint8", 1},           {"bool", 1},            {"complex64", 4},
-    {"complex128", 8},           {"complex32", 2},       {"float8_e4m3fn", 1},   {"float8_e5m2", 1},
-    {"float8_e4m3fnuz", 1},      {"float8_e5m2fnuz", 1}, {"float8_e8m0fnu", 1},
-};
-
-const char *ckpt_machine_type(uint32_t type, uint8_t *width)
-{
-    *width = types[type].width;
-    return types[type].name;
-}
 
 static enum ckpt_err push(struct ckpt_machine *m, uint64_t value)
 {
@@ -282,37 +262,26 @@ static enum ckpt_err do_append(struct ckpt_machine *m)
     return err;
 }
 
-static uint64_t global_of(struct ckpt_name module, struct ckpt_name name)
-{
-    if (ckpt_name_is(module, "collections") && ckpt_name_is(name, "OrderedDict")) {
-        return ckpt_value(CKPT_TAG_ORDERED, 0);
-    }
-    if (module.size >= 5 && memcmp(module.bytes, "torch", 5) == 0) {
-        for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-            if (ckpt_name_is(name, types[i].name)) {
-                return ckpt_value(CKPT_TAG_TYPE, i);
-            }
-        }
-    }
-    return ckpt_value(CKPT_TAG_OTHER, 0);
-}
-
 static enum ckpt_err do_global(struct ckpt_machine *m)
 {
     struct ckpt_name module = {m->stream.text, m->stream.text_size};
     struct ckpt_name name = {m->stream.second, m->stream.second_size};
-    return push(m, global_of(module, name));
+    return push(m, ckpt_value_global(module, name));
 }
 
 /* STACK_GLOBAL: the names are on the stack. */
 static enum ckpt_err do_stack_global(struct ckpt_machine *m)
 {
-    if (m->stack.count < 2 || ckpt_value_tag(*peek(m, 0)) != CKPT_TAG_TEXT || ckpt_value_tag(*peek(m, 1)) != CKPT_TAG_TEXT) {
+    if (m->stack.count < 2) {
         return CKPT_ERR_CORRUPT;
     }
-    uint64_t global = global_of(ckpt_values_text(&m->values, *peek(m, 1)), ckpt_values_text(&m->values, *peek(m, 0)));
+    uint64_t module = *peek(m, 1);
+    uint64_t name = *peek(m, 0);
+    bool named = ckpt_value_tag(module) == CKPT_TAG_TEXT && ckpt_value_tag(name) == CKPT_TAG_TEXT;
     m->stack.count -= 2;
-    return push(m, global);
+    return named ? push(m, ckpt_value_global(ckpt_values_text(&m->values, module),
+                                             ckpt_values_text(&m->values, name)))
+                 : do_other(m);
 }
 
 /* What torch calls a storage: ('storage', class, id, device, number of elements). */
@@ -326,8 +295,10 @@ static enum ckpt_err do_persistent(struct ckpt_machine *m)
     uint64_t type = ckpt_values_argument(&m->values, tuple, 1);
     uint64_t id = ckpt_values_argument(&m->values, tuple, 2);
     uint64_t value = ckpt_value(CKPT_TAG_OTHER, 0);
-    if (ckpt_value_tag(word) == CKPT_TAG_TEXT && ckpt_name_is(ckpt_values_text(&m->values, word), "storage") && ckpt_value_tag(id) == CKPT_TAG_TEXT) {
-        enum ckpt_err err = ckpt_list_reserve(&m->values.storages, 1, sizeof(struct ckpt_value_storage), CKPT_PARTS_MAX);
+    if (ckpt_value_tag(word) == CKPT_TAG_TEXT && ckpt_value_tag(id) == CKPT_TAG_TEXT &&
+        ckpt_name_is(ckpt_values_text(&m->values, word), "storage")) {
+        enum ckpt_err err = ckpt_list_reserve(&m->values.storages, 1, sizeof(struct ckpt_value_storage),
+                                              CKPT_PARTS_MAX);
         if (err != CKPT_OK) {
             return err;
         }
@@ -344,8 +315,9 @@ static enum ckpt_err do_persistent(struct ckpt_machine *m)
 }
 
 /*
- * What CLASS makes of the arguments ARGS. What is made of a storage, or of a tensor, first of all is a tensor (_rebuild_tensor_v2,
- * _rebuild_parameter and their relatives); its type, if the storage has only bytes, is the seventh argument of _rebuild_tensor_v3.
+ * What CLASS makes of the arguments ARGS. Whatever has a storage, or a tensor, as its first one is a tensor
+ * (_rebuild_tensor_v2, _rebuild_parameter and their relatives). Its type, if the storage has only bytes, is the seventh
+ * argument of _rebuild_tensor_v3.
  */
 static enum ckpt_err call(struct ckpt_machine *m, uint64_t class, uint64_t args, uint64_t *value)
 {
@@ -387,12 +359,13 @@ static enum ckpt_err do_call(struct ckpt_machine *m)
 static enum ckpt_err do_instance(struct ckpt_machine *m)
 {
     size_t n = 0;
+    size_t class = m->code == 'o' ? 1 : 0;
     uint64_t value = 0;
     enum ckpt_err err = above_mark(m, &n);
-    if (err != CKPT_OK) {
-        return err;
+    if (err != CKPT_OK || n < class) {
+        return CKPT_ERR_CORRUPT;
     }
-    err = gather(m, n, 1, true);
+    err = gather(m, n - class, 1 + class, true);
     if (err == CKPT_OK) {
         err = call(m, ckpt_value(CKPT_TAG_OTHER, 0), *peek(m, 0), &value);
     }

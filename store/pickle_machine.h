@@ -20,9 +20,6 @@ struct ckpt_machine {
    case. CORRUPT: it makes no sense, or is too big; what was found so far is in VALUES. NOMEM, IO. */
 CKPT_MUST_USE enum ckpt_err ckpt_machine_run(struct ckpt_machine *machine, uint64_t *root);
 
-/* Name and width of a CKPT_TAG_TYPE. */
-const char *ckpt_machine_type(uint32_t type, uint8_t *width);
-
 void ckpt_machine_free(struct ckpt_machine *machine);
 
 #endif

@@ -2,6 +2,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Element types by the name of their storage class, and of their dtype for a storage that has only bytes. */
+static const struct {
+    const char *name;
+    uint8_t width;
+} types[] = {
+    {"FloatStorage", 4},         {"HalfStorage", 2},     {"BFloat16Storage", 2}, {"DoubleStorage", 8},
+    {"LongStorage", 8},          {"IntStorage", 4},      {"ShortStorage", 2},    {"CharStorage", 1},
+    {"ByteStorage", 1},          {"BoolStorage", 1},     {"ComplexFloatStorage", 4},
+    {"ComplexDoubleStorage", 8}, {"QInt8Storage", 1},    {"QUInt8Storage", 1},   {"QInt32Storage", 4},
+    {"QUInt4x2Storage", 1},      {"QUInt2x4Storage", 1}, {"float64", 8},         {"float32", 4},
+    {"float16", 2},              {"bfloat16", 2},        {"int64", 8},           {"int32", 4},
+    {"int16", 2},                {"int8", 1},            {"uint64", 8},          {"uint32", 4},
+    {"uint16", 2},               {"uint8", 1},           {"bool", 1},            {"complex64", 4},
+    {"complex128", 8},           {"complex32", 2},       {"float8_e4m3fn", 1},   {"float8_e5m2", 1},
+    {"float8_e4m3fnuz", 1},      {"float8_e5m2fnuz", 1}, {"float8_e8m0fnu", 1},
+};
+
+const char *ckpt_value_type(uint32_t type, uint8_t *width)
+{
+    *width = types[type].width;
+    return types[type].name;
+}
+
+uint64_t ckpt_value_global(struct ckpt_name module, struct ckpt_name name)
+{
+    if (ckpt_name_is(module, "collections") && ckpt_name_is(name, "OrderedDict")) {
+        return ckpt_value(CKPT_TAG_ORDERED, 0);
+    }
+    if (module.size >= 5 && memcmp(module.bytes, "torch", 5) == 0) {
+        for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+            if (ckpt_name_is(name, types[i].name)) {
+                return ckpt_value(CKPT_TAG_TYPE, i);
+            }
+        }
+    }
+    return ckpt_value(CKPT_TAG_OTHER, 0);
+}
+
 enum ckpt_err ckpt_list_reserve(struct ckpt_list *list, size_t n, size_t size, size_t most)
 {
     if (n > most - list->count) {

@@ -1,8 +1,8 @@
 /*
- * The values that a pickle's machine works on. A value is a number: its tag and what that means. Dictionaries, lists, tuples and
- * objects are all a *box*: a list of children with keys. A box keeps the values that lead to tensors, and names where they are
- * arguments; of others only the count, so that a list of a million losses takes no room. (Who wants the numbers of the outermost
- * dictionary keeps more in ckpt_value_matters.)
+ * The values that a pickle's machine works on. A value is a number: its tag and what that means. Dictionaries, lists,
+ * tuples and objects are all a *box*: a list of children with keys. A box keeps the values that lead to tensors, and names
+ * where they are arguments; of others only the count, so that a list of a million losses takes no room. (Who wants the
+ * numbers of the outermost dictionary keeps more in ckpt_value_matters.)
  *
  * Boxes may be shared and form rings. For pickle.c and pickle_machine.c.
  */
@@ -23,7 +23,7 @@ enum ckpt_tag {
     CKPT_TAG_MARK,
     CKPT_TAG_NUMBER,  /* the number, not negative, up to 55 bits */
     CKPT_TAG_TEXT,    /* offset in the text, 32 bits, then length */
-    CKPT_TAG_TYPE,    /* an element type's index, ckpt_machine_type */
+    CKPT_TAG_TYPE,    /* an element type's index, ckpt_value_type */
     CKPT_TAG_ORDERED, /* the class OrderedDict */
     CKPT_TAG_STORAGE, /* index in storages */
     CKPT_TAG_BOX,     /* index in boxes */
@@ -106,6 +106,12 @@ static inline struct ckpt_value_storage *ckpt_values_storage_at(const struct ckp
 {
     return (struct ckpt_value_storage *)values->storages.items + i;
 }
+
+/* What a pickle means by a class or constant: a type, OrderedDict, or OTHER. */
+uint64_t ckpt_value_global(struct ckpt_name module, struct ckpt_name name);
+
+/* Name and width of a CKPT_TAG_TYPE; static storage. */
+const char *ckpt_value_type(uint32_t type, uint8_t *width);
 
 /* Makes room for N more items of SIZE bytes. CORRUPT: that would be more than MOST; NOMEM. So do all below. */
 CKPT_MUST_USE enum ckpt_err ckpt_list_reserve(struct ckpt_list *list, size_t n, size_t size, size_t most);

@@ -1,0 +1,114 @@
+/*
+ * What is fuzzed of containers: each function takes any bytes, calls a reader, and aborts when what it says can't be. The unit
+ * tests call them with every file of tests/files. Memory that is read or written wrongly is the sanitizer's to notice.
+ */
+#ifndef CKPT_TEST_FUZZ_H
+#define CKPT_TEST_FUZZ_H
+
+#include "container.h"
+#include "npy.h"
+#include "pickle.h"
+#include "safetensors.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* An assertion of every build. */
+static inline void fuzz_check(bool holds)
+{
+    if (!holds) {
+        abort();
+    }
+}
+
+struct fuzz_bytes {
+    const uint8_t *bytes;
+    size_t size;
+};
+
+/* A ckpt_source's: reading outside of the file is a bug of the reader. */
+static inline int fuzz_pread(void *arg, void *buf, size_t n, uint64_t offset)
+{
+    const struct fuzz_bytes *at = arg;
+    fuzz_check(offset <= at->size && n <= at->size - offset);
+    memcpy(buf, at->bytes + offset, n);
+    return 0;
+}
+
+static inline void fuzz_check_part(const struct ckpt_part *part, uint64_t size)
+{
+    fuzz_check(part->size > 0 && part->offset <= size && part->size <= size - part->offset);
+    fuzz_check(part->key != 0);
+    fuzz_check(part->width <= 2 || part->width == 4 || part->width == 8);
+    fuzz_check(part->width == 0 || (part->kind == CKPT_PART_TENSOR && part->size % part->width == 0));
+}
+
+/* A whole file. */
+static inline void fuzz_container(const uint8_t *bytes, size_t n)
+{
+    struct fuzz_bytes at = {bytes, n};
+    struct ckpt_source source = {fuzz_pread, &at, n};
+    struct ckpt_parts parts = {0};
+    uint64_t end = 0;
+    fuzz_check(ckpt_container_read(&source, &parts) == CKPT_OK);
+    for (size_t i = 0; i < parts.count; i++) {
+        fuzz_check_part(&parts.list[i], n);
+        fuzz_check(parts.list[i].offset >= end);
+        end = parts.list[i].offset + parts.list[i].size;
+    }
+    ckpt_parts_clear(&parts);
+}
+
+/* One reader, in a range that isn't all of the file. */
+static inline void fuzz_reader(enum ckpt_err (*read)(struct ckpt_reading *, const struct ckpt_range *), const uint8_t *bytes,
+                               size_t n)
+{
+    size_t before = n < 3 ? n : 3;
+    struct fuzz_bytes at = {bytes, n};
+    struct ckpt_source source = {fuzz_pread, &at, n};
+    struct ckpt_parts parts = {0};
+    struct ckpt_reading reading = {.source = &source, .parts = &parts};
+    struct ckpt_range range = {.offset = 0, .size = n, .seed = 1};
+    enum ckpt_err err = read(&reading, &range);
+    fuzz_check(err == CKPT_OK || err == CKPT_ERR_CORRUPT);
+    for (size_t i = 0; i < parts.count; i++) {
+        fuzz_check_part(&parts.list[i], n);
+    }
+    parts.count = 0;
+    range = (struct ckpt_range){.offset = before, .size = n - before, .seed = 1};
+    err = read(&reading, &range);
+    fuzz_check(err == CKPT_OK || err == CKPT_ERR_CORRUPT);
+    for (size_t i = 0; i < parts.count; i++) {
+        fuzz_check_part(&parts.list[i], n);
+        fuzz_check(parts.list[i].offset >= before);
+    }
+    ckpt_parts_clear(&parts);
+}
+
+static inline void fuzz_safetensors(const uint8_t *bytes, size_t n)
+{
+    fuzz_reader(ckpt_safetensors_read, bytes, n);
+}
+
+static inline void fuzz_npy(const uint8_t *bytes, size_t n)
+{
+    fuzz_reader(ckpt_npy_read, bytes, n);
+}
+
+/* Every storage is found by its id, and each id is there once. */
+static inline void fuzz_pickle(const uint8_t *bytes, size_t n)
+{
+    struct fuzz_bytes at = {bytes, n};
+    struct ckpt_source source = {fuzz_pread, &at, n};
+    struct ckpt_pickle pickle = {0};
+    fuzz_check(ckpt_pickle_read(&source, 0, n, &pickle) == CKPT_OK);
+    for (size_t i = 0; i < pickle.count; i++) {
+        const struct ckpt_storage *storage = &pickle.list[i];
+        fuzz_check(ckpt_pickle_find(&pickle, storage->id) == storage);
+        fuzz_check((storage->width == 0) == (storage->type.size == 0));
+        fuzz_check(storage->path.bytes != NULL || storage->path.size == 0);
+        fuzz_check(storage->path.size == 0 || memchr(storage->path.bytes, storage->path.bytes[0], storage->path.size));
+    }
+    ckpt_pickle_clear(&pickle);
+}
+
+#endif
