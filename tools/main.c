@@ -46,6 +46,22 @@ static const struct command commands[] = {
      "Example:\n"
      "  ckpt log /mnt/ckpt/run7/last.pt\n",
      cmd_log},
+    {"stats", "[PATH...]", "where the space goes",
+     "Without PATH: the whole store, by run (a directory that directly holds captured files), by codec and\n"
+     "by depth. Of a run: its versions, and the same. Of a file: its versions. What is equal counts once.\n"
+     "\n"
+     "  logical   sizes of the versions, added up\n"
+     "  unique    what is left of that when equal parts are counted once\n"
+     "  stored    what that takes in the store, compressed, and the lists of what stands where\n"
+     "  unshared  of that, what nothing else refers to: other runs can share the rest\n"
+     "  depth     how many differences one has to go through to decode a chunk\n"
+     "  alone     what it takes to read that version: its own chunks, and those that they lean on\n"
+     "  frees     what forgetting that version alone gives back; ~ where chunks that lean on it would\n"
+     "            be coded anew: an estimate. Negative when those would take more than it does\n"
+     "\n"
+     "Example:\n"
+     "  ckpt stats /mnt/ckpt/run7\n",
+     cmd_stats},
     {"restore", "PATH[@vN] DEST", "write a version to a file",
      "Writes the newest version of PATH, or version N, to DEST, with its mode and time (and owner,\n"
      "as root). DEST may be a directory. The bytes are written under a temporary name beside DEST,\n"

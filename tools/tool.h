@@ -92,6 +92,7 @@ int tool_open_read(struct tool *tool);
 int cmd_init(struct tool *tool, int argc, char **argv);
 int cmd_status(struct tool *tool, int argc, char **argv);
 int cmd_log(struct tool *tool, int argc, char **argv);
+int cmd_stats(struct tool *tool, int argc, char **argv);
 int cmd_restore(struct tool *tool, int argc, char **argv);
 int cmd_forget(struct tool *tool, int argc, char **argv);
 int cmd_flush(struct tool *tool, int argc, char **argv);
