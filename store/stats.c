@@ -4,76 +4,20 @@
  * A reference of a recipe stands for all versions that have that recipe. So a chunk belongs to a run alone when all its
  * references come from recipes that have all theirs from versions of the run.
  */
-#include <ckpt/stats.h>
+#include "stats_parts.h"
 #include "bytes.h"
 #include "catalog_txn.h"
 #include "internal.h"
-#include "lineage.h"
-#include "object.h"
-#include "recipe.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
-#include <uthash.h>
 
 static_assert((int)CKPT_STATS_CODECS == (int)CKPT_CODECS, "a name for each codec");
 static_assert((int)CKPT_STATS_DEPTHS == (int)CKPT_LINEAGE_MAX + 1, "a row for each depth");
 
 enum {
-    DIR_KEY = 8,         /* bytes that a key of versions begins with: the directory */
-    STEPS_MAX = 1 << 20, /* from one previous to the next; more only in a circle */
-    NO_DEPTH = 255,      /* its chain is being followed */
-};
-
-struct chunk {
-    struct ckpt_id id;
-    struct ckpt_id previous;
-    uint64_t references; /* of the whole store */
-    uint32_t raw;
-    uint32_t record;
-    enum ckpt_codec_id codec;
-    unsigned depth;
-    struct chunk *base; /* decoding needs it; NULL for none */
-
-    uint64_t run;       /* the last that referred to it; 0: it is only leaned on */
-    uint64_t own;       /* references by recipes that only that run has */
-    struct chunk *next; /* of that run */
-
-    uint64_t version; /* the last that was found to need it */
-    uint64_t times;   /* references by that version's recipe */
-    uint64_t leaves;  /* the last version that it would go with */
-    UT_hash_handle hh;
-};
-
-struct recipe {
-    struct ckpt_id id;
-    uint64_t references;
-    uint32_t raw;
-    uint32_t record;
-    uint64_t run; /* the last that has it */
-    uint64_t own; /* versions of that run with it */
-    struct recipe *next; /* of that run */
-    UT_hash_handle hh;
-};
-
-struct work {
-    struct ckpt_store *store;
-    struct ckpt_codec *codec;
-    struct ckpt_txn *txn;
-    struct chunk *chunks;
-    struct recipe *recipes;
-    unsigned longest; /* chain */
-
-    uint64_t run; /* the one in work: 1, 2, ... */
-    struct chunk *run_chunks;
-    struct recipe *run_recipes;
-
-    uint64_t version; /* the one in work: 1, 2, ... */
-    ckpt_stats_version_fn *fn;
-    void *arg;
-    bool stop;
-    struct ckpt_stats *out; /* of the run in work */
+    DIR_KEY = 8,    /* bytes that a key of versions begins with: the directory */
+    NO_DEPTH = 255, /* its chain is being followed */
 };
 
 const char *ckpt_stats_codec(unsigned codec)
@@ -91,7 +35,7 @@ const char *ckpt_stats_codec(unsigned codec)
 /* ---- objects ---- */
 
 /* The row of an object that something refers to, so that it has to be there. */
-static enum ckpt_err get_refs(struct work *w, const struct ckpt_id *id, enum ckpt_kind kind,
+static enum ckpt_err get_refs(struct ckpt_stats_work *w, const struct ckpt_id *id, enum ckpt_kind kind,
                               struct ckpt_refs *refs)
 {
     enum ckpt_err err = ckpt_object_refs(w->txn, id, refs);
@@ -101,14 +45,14 @@ static enum ckpt_err get_refs(struct work *w, const struct ckpt_id *id, enum ckp
     return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
 }
 
-static enum ckpt_err new_chunk(struct work *w, const struct ckpt_id *id, struct chunk **out)
+static enum ckpt_err new_chunk(struct ckpt_stats_work *w, const struct ckpt_id *id, struct ckpt_stats_chunk **out)
 {
     struct ckpt_refs refs;
     enum ckpt_err err = get_refs(w, id, CKPT_KIND_CHUNK, &refs);
     if (err != CKPT_OK) {
         return err;
     }
-    struct chunk *chunk = calloc(1, sizeof *chunk);
+    struct ckpt_stats_chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) {
         return CKPT_ERR_NOMEM;
     }
@@ -118,6 +62,7 @@ static enum ckpt_err new_chunk(struct work *w, const struct ckpt_id *id, struct 
     chunk->raw = refs.raw_size;
     chunk->record = refs.record_size;
     chunk->codec = refs.coding.id;
+    chunk->width = refs.coding.width;
     chunk->depth = NO_DEPTH;
     HASH_ADD(hh, w->chunks, id, sizeof chunk->id, chunk);
     if (chunk->hh.tbl == NULL) {
@@ -129,10 +74,10 @@ static enum ckpt_err new_chunk(struct work *w, const struct ckpt_id *id, struct 
 }
 
 /* The chunk, with all that decoding it goes through. */
-static enum ckpt_err get_chunk(struct work *w, struct ckpt_id id, struct chunk **out)
+enum ckpt_err ckpt_stats_get_chunk(struct ckpt_stats_work *w, struct ckpt_id id, struct ckpt_stats_chunk **out)
 {
-    struct chunk *chain[CKPT_LINEAGE_MAX + 1];
-    struct chunk *chunk = NULL;
+    struct ckpt_stats_chunk *chain[CKPT_LINEAGE_MAX + 1];
+    struct ckpt_stats_chunk *chunk = NULL;
     unsigned n = 0;
     for (;;) {
         HASH_FIND(hh, w->chunks, &id, sizeof id, chunk);
@@ -166,9 +111,9 @@ static enum ckpt_err get_chunk(struct work *w, struct ckpt_id id, struct chunk *
     return CKPT_OK;
 }
 
-static enum ckpt_err get_recipe(struct work *w, const struct ckpt_id *id, struct recipe **out)
+enum ckpt_err ckpt_stats_get_recipe(struct ckpt_stats_work *w, const struct ckpt_id *id, struct ckpt_stats_recipe **out)
 {
-    struct recipe *recipe = NULL;
+    struct ckpt_stats_recipe *recipe = NULL;
     struct ckpt_refs refs;
     HASH_FIND(hh, w->recipes, id, sizeof *id, recipe);
     if (recipe != NULL) {
@@ -196,7 +141,7 @@ static enum ckpt_err get_recipe(struct work *w, const struct ckpt_id *id, struct
     return CKPT_OK;
 }
 
-static enum ckpt_err load_recipe(struct work *w, const struct ckpt_id *id, struct ckpt_recipe *recipe)
+enum ckpt_err ckpt_stats_load(struct ckpt_stats_work *w, const struct ckpt_id *id, struct ckpt_recipe *recipe)
 {
     enum ckpt_err err = ckpt_recipe_load(w->store, w->codec, w->txn, id, recipe);
     return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
@@ -204,10 +149,10 @@ static enum ckpt_err load_recipe(struct work *w, const struct ckpt_id *id, struc
 
 /* ---- versions ---- */
 
-typedef enum ckpt_err version_fn(struct work *w, const struct ckpt_version *version);
+typedef enum ckpt_err version_fn(struct ckpt_stats_work *w, const struct ckpt_version *version);
 
 /* Of the directory, or of its file NAME. */
-static enum ckpt_err each_version(struct work *w, uint64_t dir, const char *name, version_fn *fn)
+static enum ckpt_err each_version(struct ckpt_stats_work *w, uint64_t dir, const char *name, version_fn *fn)
 {
     uint8_t from[DIR_KEY + NAME_MAX];
     struct ckpt_cursor *cursor = NULL;
@@ -241,7 +186,7 @@ static enum ckpt_err each_version(struct work *w, uint64_t dir, const char *name
 }
 
 /* The first directory from *DIR on that has a version. NOT_FOUND. */
-static enum ckpt_err next_run(struct work *w, uint64_t *dir)
+static enum ckpt_err next_run(struct ckpt_stats_work *w, uint64_t *dir)
 {
     uint8_t from[DIR_KEY];
     struct ckpt_cursor *cursor = NULL;
@@ -264,10 +209,10 @@ static enum ckpt_err next_run(struct work *w, uint64_t *dir)
 
 /* ---- a run ---- */
 
-static enum ckpt_err count_version(struct work *w, const struct ckpt_version *version)
+static enum ckpt_err count_version(struct ckpt_stats_work *w, const struct ckpt_version *version)
 {
-    struct recipe *recipe = NULL;
-    enum ckpt_err err = get_recipe(w, &version->recipe, &recipe);
+    struct ckpt_stats_recipe *recipe = NULL;
+    enum ckpt_err err = ckpt_stats_get_recipe(w, &version->recipe, &recipe);
     if (err != CKPT_OK) {
         return err;
     }
@@ -283,14 +228,14 @@ static enum ckpt_err count_version(struct work *w, const struct ckpt_version *ve
     return CKPT_OK;
 }
 
-static enum ckpt_err count_recipe(struct work *w, const struct recipe *recipe)
+static enum ckpt_err count_recipe(struct ckpt_stats_work *w, const struct ckpt_stats_recipe *recipe)
 {
     struct ckpt_recipe content;
     ckpt_recipe_init(&content);
-    enum ckpt_err err = load_recipe(w, &recipe->id, &content);
+    enum ckpt_err err = ckpt_stats_load(w, &recipe->id, &content);
     for (size_t i = 0; err == CKPT_OK && i < content.chunk_count; i++) {
-        struct chunk *chunk = NULL;
-        err = get_chunk(w, content.chunks[i].id, &chunk);
+        struct ckpt_stats_chunk *chunk = NULL;
+        err = ckpt_stats_get_chunk(w, content.chunks[i].id, &chunk);
         if (err != CKPT_OK) {
             break;
         }
@@ -313,7 +258,7 @@ static void add_part(struct ckpt_stats_part *part, uint32_t raw, uint32_t record
     part->stored += record;
 }
 
-static void add_chunk(struct ckpt_stats *out, const struct chunk *chunk)
+static void add_chunk(struct ckpt_stats *out, const struct ckpt_stats_chunk *chunk)
 {
     out->unique += chunk->raw;
     out->stored += chunk->record;
@@ -321,13 +266,13 @@ static void add_chunk(struct ckpt_stats *out, const struct chunk *chunk)
     add_part(&out->depths[chunk->depth], chunk->raw, chunk->record);
 }
 
-static void add_recipe(struct ckpt_stats *out, const struct recipe *recipe)
+static void add_recipe(struct ckpt_stats *out, const struct ckpt_stats_recipe *recipe)
 {
     out->stored += recipe->record;
     add_part(&out->recipes, recipe->raw, recipe->record);
 }
 
-static enum ckpt_err count_run(struct work *w, uint64_t dir, const char *name, struct ckpt_stats *out)
+static enum ckpt_err count_run(struct ckpt_stats_work *w, uint64_t dir, const char *name, struct ckpt_stats *out)
 {
     *out = (struct ckpt_stats){0};
     w->out = out;
@@ -335,207 +280,40 @@ static enum ckpt_err count_run(struct work *w, uint64_t dir, const char *name, s
     w->run_chunks = NULL;
     w->run_recipes = NULL;
     enum ckpt_err err = each_version(w, dir, name, count_version);
-    for (const struct recipe *r = w->run_recipes; err == CKPT_OK && r != NULL; r = r->next) {
+    for (const struct ckpt_stats_recipe *r = w->run_recipes; err == CKPT_OK && r != NULL; r = r->next) {
         err = count_recipe(w, r);
         add_recipe(out, r);
         out->unshared += r->own == r->references ? r->record : 0;
     }
-    for (const struct chunk *c = w->run_chunks; err == CKPT_OK && c != NULL; c = c->next) {
+    for (const struct ckpt_stats_chunk *c = w->run_chunks; err == CKPT_OK && c != NULL; c = c->next) {
         add_chunk(out, c);
         out->unshared += c->own == c->references ? c->record : 0;
     }
     return err;
 }
 
-/* ---- what dropping a version does to others ---- */
-
-/* The longest chain of differences that hangs on ID, looked at up to MOST. */
-static enum ckpt_err height_of(struct work *w, const struct ckpt_id *id, unsigned most, unsigned *height)
-{
-    struct ckpt_id dependent = {0};
-    enum ckpt_err err = CKPT_OK;
-    *height = 0;
-    while (*height < most && (err = ckpt_lineage_next(w->txn, id, &dependent, &dependent)) == CKPT_OK) {
-        struct chunk *chunk = NULL;
-        unsigned below = 0;
-        err = get_chunk(w, dependent, &chunk);
-        if (err == CKPT_OK && chunk->depth > 0) {
-            err = height_of(w, &dependent, most - 1, &below);
-            *height = below + 1 > *height ? below + 1 : *height;
-        }
-        if (err != CKPT_OK) {
-            return err;
-        }
-    }
-    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-}
-
-/* Whether CHUNK, which leans on GOES, may lean on the nearest one before GOES that stays. */
-static enum ckpt_err fits(struct work *w, const struct chunk *goes, const struct chunk *chunk, bool *yes)
-{
-    struct chunk *survivor = NULL;
-    struct ckpt_id at = goes->previous;
-    unsigned height = 0;
-    enum ckpt_err err = CKPT_OK;
-    *yes = false;
-    for (unsigned steps = 0; !ckpt_id_is_zero(&at); at = survivor->previous) {
-        err = steps++ < STEPS_MAX ? get_chunk(w, at, &survivor) : CKPT_ERR_CORRUPT;
-        if (err != CKPT_OK) {
-            return err;
-        }
-        if (survivor->leaves != w->version) {
-            err = height_of(w, &chunk->id, w->longest, &height);
-            *yes = survivor->raw == chunk->raw && survivor->depth + 1 + height <= w->longest;
-            return err;
-        }
-    }
-    return CKPT_OK;
-}
-
-/* The record size that CHUNK will have when GOES, on which it leans, has gone: see ckpt/stats.h. */
-static enum ckpt_err estimate(struct work *w, const struct chunk *goes, const struct chunk *chunk, uint32_t *record)
-{
-    bool fit = false;
-    const struct chunk *root = chunk;
-    enum ckpt_err err = fits(w, goes, chunk, &fit);
-    while (root->base != NULL) {
-        root = root->base;
-    }
-    *record = chunk->record;
-    if (chunk->depth > 0 && !fit) {
-        *record = root->record;
-    } else if (chunk->depth > 0 && goes->depth > 0) {
-        *record = goes->record > *record ? goes->record : *record;
-        *record = root->record < *record ? root->record : *record;
-    } else if (chunk->depth == 0 && goes->depth > 0 && fit) {
-        *record = goes->record < *record ? goes->record : *record;
-    }
-    return err;
-}
-
-/* All that lean on GOES and stay. */
-static enum ckpt_err rebase(struct work *w, const struct chunk *goes, struct ckpt_stats_version *out)
-{
-    struct ckpt_id dependent = {0};
-    enum ckpt_err err = CKPT_OK;
-    while ((err = ckpt_lineage_next(w->txn, &goes->id, &dependent, &dependent)) == CKPT_OK) {
-        struct chunk *chunk = NULL;
-        uint32_t record = 0;
-        err = get_chunk(w, dependent, &chunk);
-        if (err == CKPT_OK && chunk->leaves != w->version) {
-            err = estimate(w, goes, chunk, &record);
-            out->recoded++;
-            out->frees -= (int64_t)record - chunk->record;
-        }
-        if (err != CKPT_OK) {
-            return err;
-        }
-    }
-    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-}
-
-/* ---- a version ---- */
-
-/* The distinct chunks of a recipe, N of them in LIST. */
-static enum ckpt_err list_chunks(struct work *w, const struct ckpt_recipe *recipe, struct chunk **list,
-                                 size_t *n)
-{
-    *n = 0;
-    for (size_t i = 0; i < recipe->chunk_count; i++) {
-        struct chunk *chunk = NULL;
-        enum ckpt_err err = get_chunk(w, recipe->chunks[i].id, &chunk);
-        if (err != CKPT_OK) {
-            return err;
-        }
-        if (chunk->version != w->version) {
-            chunk->version = w->version;
-            chunk->times = 0;
-            list[(*n)++] = chunk;
-        }
-        chunk->times++;
-    }
-    return CKPT_OK;
-}
-
-static enum ckpt_err measure(struct work *w, const struct recipe *recipe, struct chunk *const *list, size_t n,
-                             struct ckpt_stats_version *out)
-{
-    bool goes = recipe->references == 1;
-    enum ckpt_err err = CKPT_OK;
-    out->chunks = n;
-    out->stored = recipe->record;
-    out->sole = goes ? recipe->record : 0;
-    for (size_t i = 0; i < n; i++) {
-        out->stored += list[i]->record;
-        /* Where a chain was walked before, or is the version's own, somebody else walks on. */
-        for (struct chunk *b = list[i]->base; b != NULL && b->version != w->version; b = b->base) {
-            b->version = w->version;
-            out->leaned += b->record;
-        }
-        if (goes && list[i]->times == list[i]->references) {
-            list[i]->leaves = w->version;
-            out->sole += list[i]->record;
-        }
-    }
-    out->frees = (int64_t)out->sole;
-    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
-        if (list[i]->leaves == w->version) {
-            err = rebase(w, list[i], out);
-        }
-    }
-    return err;
-}
-
-static enum ckpt_err tell_version(struct work *w, const struct ckpt_version *version)
-{
-    struct ckpt_recipe content;
-    struct recipe *recipe = NULL;
-    struct chunk **list = NULL;
-    size_t n = 0;
-    struct ckpt_stats_version out = {.version = version};
-    ckpt_recipe_init(&content);
-    w->version++;
-    enum ckpt_err err = get_recipe(w, &version->recipe, &recipe);
-    if (err == CKPT_OK) {
-        err = load_recipe(w, &version->recipe, &content);
-    }
-    if (err == CKPT_OK) {
-        list = calloc(content.chunk_count + 1, sizeof(struct chunk *));
-        err = list == NULL ? CKPT_ERR_NOMEM : list_chunks(w, &content, list, &n);
-    }
-    if (err == CKPT_OK) {
-        err = measure(w, recipe, list, n, &out);
-    }
-    if (err == CKPT_OK) {
-        w->stop = !w->fn(w->arg, &out);
-    }
-    free(list);
-    ckpt_recipe_clear(&content);
-    return err;
-}
-
 /* ---- the calls ---- */
 
-static enum ckpt_err begin(struct work *w)
+static enum ckpt_err begin(struct ckpt_stats_work *w)
 {
     enum ckpt_err err = ckpt_codec_create(&w->codec);
     w->longest = ckpt_store_depth(w->store);
     return err == CKPT_OK ? ckpt_txn_read(w->store->db, &w->txn) : err;
 }
 
-static enum ckpt_err end(struct work *w, enum ckpt_err err)
+static enum ckpt_err end(struct ckpt_stats_work *w, enum ckpt_err err)
 {
-    struct chunk *chunk = w->chunks;
-    struct recipe *recipe = w->recipes;
+    struct ckpt_stats_chunk *chunk = w->chunks;
+    struct ckpt_stats_recipe *recipe = w->recipes;
     HASH_CLEAR(hh, w->chunks);
     HASH_CLEAR(hh, w->recipes);
     while (chunk != NULL) {
-        struct chunk *next = chunk->hh.next;
+        struct ckpt_stats_chunk *next = chunk->hh.next;
         free(chunk);
         chunk = next;
     }
     while (recipe != NULL) {
-        struct recipe *next = recipe->hh.next;
+        struct ckpt_stats_recipe *next = recipe->hh.next;
         free(recipe);
         recipe = next;
     }
@@ -552,14 +330,14 @@ static enum ckpt_err end(struct work *w, enum ckpt_err err)
 enum ckpt_err ckpt_stats_run(struct ckpt_store *store, uint64_t dir, const char *name,
                              ckpt_stats_version_fn *fn, void *arg, struct ckpt_stats *out)
 {
-    struct work w = {.store = store, .fn = fn, .arg = arg};
+    struct ckpt_stats_work w = {.store = store, .fn = fn, .arg = arg};
     struct ckpt_stats stats = {0};
     enum ckpt_err err = begin(&w);
     if (err == CKPT_OK) {
         err = count_run(&w, dir, name, &stats);
     }
     if (err == CKPT_OK && fn != NULL) {
-        err = each_version(&w, dir, name, tell_version);
+        err = each_version(&w, dir, name, ckpt_stats_tell);
     }
     if (err == CKPT_OK && stats.versions == 0) {
         err = CKPT_ERR_NOT_FOUND;
@@ -570,7 +348,7 @@ enum ckpt_err ckpt_stats_run(struct ckpt_store *store, uint64_t dir, const char 
     return end(&w, err);
 }
 
-static enum ckpt_err count_store(struct work *w, ckpt_stats_run_fn *fn, void *arg, struct ckpt_stats *out)
+static enum ckpt_err count_store(struct ckpt_stats_work *w, ckpt_stats_run_fn *fn, void *arg, struct ckpt_stats *out)
 {
     uint64_t dir = 0;
     enum ckpt_err err = next_run(w, &dir);
@@ -589,12 +367,12 @@ static enum ckpt_err count_store(struct work *w, ckpt_stats_run_fn *fn, void *ar
     if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
         return err;
     }
-    for (const struct chunk *c = w->chunks; c != NULL; c = c->hh.next) {
+    for (const struct ckpt_stats_chunk *c = w->chunks; c != NULL; c = c->hh.next) {
         if (c->run > 0) {
             add_chunk(out, c);
         }
     }
-    for (const struct recipe *r = w->recipes; r != NULL; r = r->hh.next) {
+    for (const struct ckpt_stats_recipe *r = w->recipes; r != NULL; r = r->hh.next) {
         add_recipe(out, r);
     }
     return CKPT_OK;
@@ -603,7 +381,7 @@ static enum ckpt_err count_store(struct work *w, ckpt_stats_run_fn *fn, void *ar
 enum ckpt_err ckpt_stats_store(struct ckpt_store *store, ckpt_stats_run_fn *fn, void *arg,
                                struct ckpt_stats *out, uint64_t *loose)
 {
-    struct work w = {.store = store};
+    struct ckpt_stats_work w = {.store = store};
     struct ckpt_stats stats = {0};
     struct ckpt_counters counters;
     enum ckpt_err err = begin(&w);
