@@ -1,13 +1,13 @@
 /*
  * Stats: rows of refs, looked at once per chunk and kept in a hash table; recipes say who refers to which.
  *
- * A reference of a recipe stands for all versions that have that recipe. So a chunk belongs to a run alone when all its
- * references come from recipes that have all theirs from versions of the run.
+ * A reference of a recipe stands for all versions that have that recipe. So a chunk belongs to a run alone
+ * when all its references come from recipes that have all theirs from versions of the run.
  */
-#include "stats_parts.h"
 #include "bytes.h"
 #include "catalog_txn.h"
 #include "internal.h"
+#include "stats_parts.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,11 +23,8 @@ enum {
 const char *ckpt_stats_codec(unsigned codec)
 {
     static const char *const names[CKPT_CODECS] = {
-        [CKPT_CODEC_RAW] = "raw",
-        [CKPT_CODEC_ZSTD] = "zstd",
-        [CKPT_CODEC_PLANES] = "planes",
-        [CKPT_CODEC_DELTA] = "delta",
-        [CKPT_CODEC_GROUPED] = "grouped",
+        [CKPT_CODEC_RAW] = "raw",     [CKPT_CODEC_ZSTD] = "zstd",       [CKPT_CODEC_PLANES] = "planes",
+        [CKPT_CODEC_DELTA] = "delta", [CKPT_CODEC_GROUPED] = "grouped",
     };
     return codec < CKPT_CODECS ? names[codec] : NULL;
 }
@@ -45,7 +42,8 @@ static enum ckpt_err get_refs(struct ckpt_stats_work *w, const struct ckpt_id *i
     return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
 }
 
-static enum ckpt_err new_chunk(struct ckpt_stats_work *w, const struct ckpt_id *id, struct ckpt_stats_chunk **out)
+static enum ckpt_err new_chunk(struct ckpt_stats_work *w, const struct ckpt_id *id,
+                               struct ckpt_stats_chunk **out)
 {
     struct ckpt_refs refs;
     enum ckpt_err err = get_refs(w, id, CKPT_KIND_CHUNK, &refs);
@@ -74,7 +72,8 @@ static enum ckpt_err new_chunk(struct ckpt_stats_work *w, const struct ckpt_id *
 }
 
 /* The chunk, with all that decoding it goes through. */
-enum ckpt_err ckpt_stats_get_chunk(struct ckpt_stats_work *w, struct ckpt_id id, struct ckpt_stats_chunk **out)
+enum ckpt_err ckpt_stats_get_chunk(struct ckpt_stats_work *w, struct ckpt_id id,
+                                   struct ckpt_stats_chunk **out)
 {
     struct ckpt_stats_chunk *chain[CKPT_LINEAGE_MAX + 1];
     struct ckpt_stats_chunk *chunk = NULL;
@@ -111,7 +110,8 @@ enum ckpt_err ckpt_stats_get_chunk(struct ckpt_stats_work *w, struct ckpt_id id,
     return CKPT_OK;
 }
 
-enum ckpt_err ckpt_stats_get_recipe(struct ckpt_stats_work *w, const struct ckpt_id *id, struct ckpt_stats_recipe **out)
+enum ckpt_err ckpt_stats_get_recipe(struct ckpt_stats_work *w, const struct ckpt_id *id,
+                                    struct ckpt_stats_recipe **out)
 {
     struct ckpt_stats_recipe *recipe = NULL;
     struct ckpt_refs refs;
@@ -272,7 +272,8 @@ static void add_recipe(struct ckpt_stats *out, const struct ckpt_stats_recipe *r
     add_part(&out->recipes, recipe->raw, recipe->record);
 }
 
-static enum ckpt_err count_run(struct ckpt_stats_work *w, uint64_t dir, const char *name, struct ckpt_stats *out)
+static enum ckpt_err count_run(struct ckpt_stats_work *w, uint64_t dir, const char *name,
+                               struct ckpt_stats *out)
 {
     *out = (struct ckpt_stats){0};
     w->out = out;
@@ -289,6 +290,7 @@ static enum ckpt_err count_run(struct ckpt_stats_work *w, uint64_t dir, const ch
         add_chunk(out, c);
         out->unshared += c->own == c->references ? c->record : 0;
     }
+    w->out = NULL;
     return err;
 }
 
@@ -320,9 +322,10 @@ static enum ckpt_err end(struct ckpt_stats_work *w, enum ckpt_err err)
     ckpt_txn_abort(w->txn);
     ckpt_codec_free(w->codec);
     if (err == CKPT_ERR_CORRUPT) {
-        ckpt_reportf(&w->store->report, CKPT_ERROR,
-                     "%s: where the space goes can't be told, because the database is damaged; run: ckpt verify",
-                     w->store->path);
+        ckpt_reportf(
+            &w->store->report, CKPT_ERROR,
+            "%s: where the space goes can't be told, because the database is damaged; run: ckpt verify",
+            w->store->path);
     }
     return err;
 }
@@ -348,7 +351,8 @@ enum ckpt_err ckpt_stats_run(struct ckpt_store *store, uint64_t dir, const char 
     return end(&w, err);
 }
 
-static enum ckpt_err count_store(struct ckpt_stats_work *w, ckpt_stats_run_fn *fn, void *arg, struct ckpt_stats *out)
+static enum ckpt_err count_store(struct ckpt_stats_work *w, ckpt_stats_run_fn *fn, void *arg,
+                                 struct ckpt_stats *out)
 {
     uint64_t dir = 0;
     enum ckpt_err err = next_run(w, &dir);

@@ -1,8 +1,9 @@
 /*
- * Stats: what one version costs, and what dropping it gives back: its own records, less what those grow by that lean on them.
+ * Stats: what one version costs, and what dropping it gives back: its own records, less what those grow by
+ * that lean on them.
  *
- * What the sweeper does with them is in lineage.c (ckpt_rebase_prepare); how big their new records are taken to be is told in
- * ckpt/stats.h.
+ * What the sweeper does with them is in lineage.c (ckpt_rebase_prepare); how big their new records are taken
+ * to be is told in ckpt/stats.h.
  */
 #include "stats_parts.h"
 #include <stdlib.h>
@@ -57,9 +58,9 @@ static enum ckpt_err fits(struct ckpt_stats_work *w, const struct ckpt_stats_chu
 }
 
 /*
- * The record of CHUNK, a difference from GOES, which is a difference itself, when it spans both steps. Where both change every
- * word that is a good half bit per word more than the bigger one when they are as big as each other, and less the more they
- * differ. Where they change little, it isn't more than both of them.
+ * The record of CHUNK, a difference from GOES, which is a difference itself, when it spans both steps. Where
+ * both change every word that is a good half bit per word more than the bigger one when they are as big as
+ * each other, and less the more they differ. Where they change little, it isn't more than both of them.
  */
 static uint64_t spanning(const struct ckpt_stats_chunk *goes, const struct ckpt_stats_chunk *chunk)
 {
@@ -76,7 +77,8 @@ static uint64_t at_most(uint64_t size, uint64_t limit)
     return size < limit ? size : limit;
 }
 
-/* The record size of CHUNK, which leans on GOES, once that has gone: see ckpt/stats.h. FIT: it may lean on one before. */
+/* The record size of CHUNK, which leans on GOES, once that has gone: see ckpt/stats.h. FIT: it may lean on
+ * one before. */
 static uint64_t estimate(const struct ckpt_stats_chunk *goes, const struct ckpt_stats_chunk *chunk, bool fit)
 {
     const struct ckpt_stats_chunk *root = chunk;
@@ -89,7 +91,8 @@ static uint64_t estimate(const struct ckpt_stats_chunk *goes, const struct ckpt_
     if (goes->depth == 0) {
         return chunk->record; /* nothing is known about the step before */
     }
-    return chunk->depth > 0 ? at_most(spanning(goes, chunk), root->record) : at_most(goes->record, chunk->record);
+    return chunk->depth > 0 ? at_most(spanning(goes, chunk), root->record)
+                            : at_most(goes->record, chunk->record);
 }
 
 /* All that lean on GOES and stay. */

@@ -1,6 +1,6 @@
 /*
- * What the parts of stats share. Each object that is looked at has an entry, made when it is met first; entries live as long as
- * the work. One thread.
+ * What the parts of stats share. Each object that is looked at has an entry, made when it is met first;
+ * entries live as long as the work. One thread.
  */
 #ifndef CKPT_STORE_STATS_PARTS_H
 #define CKPT_STORE_STATS_PARTS_H
@@ -27,8 +27,8 @@ struct ckpt_stats_chunk {
     unsigned depth;
     struct ckpt_stats_chunk *base; /* decoding needs it; NULL for none */
 
-    uint64_t run;       /* the last that referred to it; 0: it is only leaned on */
-    uint64_t own;       /* references by recipes that only that run has */
+    uint64_t run;                  /* the last that referred to it; 0: it is only leaned on */
+    uint64_t own;                  /* references by recipes that only that run has */
     struct ckpt_stats_chunk *next; /* of that run */
 
     uint64_t version; /* the last that was found to need it */
@@ -42,8 +42,8 @@ struct ckpt_stats_recipe {
     uint64_t references;
     uint32_t raw;
     uint32_t record;
-    uint64_t run; /* the last that has it */
-    uint64_t own; /* versions of that run with it */
+    uint64_t run;                   /* the last that has it */
+    uint64_t own;                   /* versions of that run with it */
     struct ckpt_stats_recipe *next; /* of that run */
     UT_hash_handle hh;
 };
@@ -67,7 +67,8 @@ struct ckpt_stats_work {
     struct ckpt_stats *out; /* of the run in work */
 };
 
-/* The chunk with this id, with all that decoding it goes through. Something refers to it, so CORRUPT when it isn't there. */
+/* The chunk with this id, with all that decoding it goes through. Something refers to it, so CORRUPT when it
+ * isn't there. */
 CKPT_MUST_USE enum ckpt_err ckpt_stats_get_chunk(struct ckpt_stats_work *w, struct ckpt_id id,
                                                  struct ckpt_stats_chunk **out);
 

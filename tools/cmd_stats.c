@@ -115,11 +115,11 @@ static json_t *stats_json(const struct ckpt_stats *stats)
             (void)json_array_append_new(depths, part);
         }
     }
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:o, s:o}", "versions", output_number(stats->versions),
-                     "logical", output_number(stats->logical), "unique", output_number(stats->unique), "stored",
-                     output_number(stats->stored), "unshared", output_number(stats->unshared), "ratio",
-                     ratio(stats->logical, stats->stored), "recipes", part_json(&stats->recipes, "recipes"),
-                     "codecs", codecs, "depths", depths);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:o, s:o}", "versions",
+                     output_number(stats->versions), "logical", output_number(stats->logical), "unique",
+                     output_number(stats->unique), "stored", output_number(stats->stored), "unshared",
+                     output_number(stats->unshared), "ratio", ratio(stats->logical, stats->stored), "recipes",
+                     part_json(&stats->recipes, "recipes"), "codecs", codecs, "depths", depths);
 }
 
 static json_t *version_json(const struct counted_version *counted)
@@ -130,8 +130,8 @@ static json_t *version_json(const struct counted_version *counted)
                      output_text(version->name), "version", output_number(version->number), "captured",
                      output_json_time(version->captured_ns), "size", output_number(version->size), "chunks",
                      output_number(stats->chunks), "stored", output_number(stats->stored), "leaned",
-                     output_number(stats->leaned), "alone", output_number(stats->stored + stats->leaned), "sole",
-                     output_number(stats->sole), "recoded", output_number(stats->recoded), "frees",
+                     output_number(stats->leaned), "alone", output_number(stats->stored + stats->leaned),
+                     "sole", output_number(stats->sole), "recoded", output_number(stats->recoded), "frees",
                      (json_int_t)stats->frees, "estimate", stats->recoded > 0);
 }
 
@@ -191,14 +191,15 @@ static void print_sizes(const struct ckpt_stats *stats)
     char unique[OUTPUT_SIZE];
     char stored[OUTPUT_SIZE];
     char unshared[OUTPUT_SIZE];
-    printf("%8" PRIu64 "  %10s  %10s  %10s  %10s  %6.2f  ", stats->versions, output_size(logical, stats->logical),
-           output_size(unique, stats->unique), output_size(stored, stats->stored),
-           output_size(unshared, stats->unshared), ratio(stats->logical, stats->stored));
+    printf("%8" PRIu64 "  %10s  %10s  %10s  %10s  %6.2f  ", stats->versions,
+           output_size(logical, stats->logical), output_size(unique, stats->unique),
+           output_size(stored, stats->stored), output_size(unshared, stats->unshared),
+           ratio(stats->logical, stats->stored));
 }
 
 static void print_sizes_header(const char *last)
 {
-    printf("%8s  %10s  %10s  %10s  %10s  %6s  %s\n", "versions", "logical", "unique", "stored", "unshared",
+    printf("%8s  %10s  %10s  %10s  %10s  %6s%s\n", "versions", "logical", "unique", "stored", "unshared",
            "ratio", last);
 }
 
@@ -214,8 +215,8 @@ static const char *frees_text(char out[OUTPUT_SIZE + 2], const struct ckpt_stats
 /* NAMES: of several files. */
 static void print_versions(const struct collected *all, uint32_t only, bool names)
 {
-    printf("%7s  %-19s  %10s  %10s  %10s  %11s%s\n", "version", "captured", "size", "stored", "alone", "frees",
-           names ? "  file" : "");
+    printf("%7s  %-19s  %10s  %10s  %10s  %11s%s\n", "version", "captured", "size", "stored", "alone",
+           "frees", names ? "  file" : "");
     for (size_t i = 0; i < all->n; i++) {
         const struct ckpt_version *version = &all->versions[i].version;
         const struct ckpt_stats_version *stats = &all->versions[i].stats;
@@ -237,7 +238,8 @@ static void print_versions(const struct collected *all, uint32_t only, bool name
     }
 }
 
-static void print_paths(const struct target *target, const struct ckpt_stats *stats, const struct collected *all)
+static void print_paths(const struct target *target, const struct ckpt_stats *stats,
+                        const struct collected *all)
 {
     output_name(target->path[0] ? target->path : "the top of the store");
     putchar('\n');
@@ -248,7 +250,7 @@ static void print_paths(const struct target *target, const struct ckpt_stats *st
     putchar('\n');
     print_sizes_header("");
     print_sizes(stats);
-    putchar('\n');
+    printf("total\n");
     print_codecs(stats);
     print_depths(stats);
 }
@@ -296,8 +298,8 @@ static int whole_store(struct tool *tool)
     }
     json_t *runs = json_array();
     for (size_t i = 0; i < all.n; i++) {
-        (void)json_array_append_new(runs, json_pack("{s:o, s:o}", "path", output_text(all.runs[i].path), "total",
-                                                    stats_json(&all.runs[i].stats)));
+        (void)json_array_append_new(runs, json_pack("{s:o, s:o}", "path", output_text(all.runs[i].path),
+                                                    "total", stats_json(&all.runs[i].stats)));
     }
     (void)json_object_set_new(tool->result, "total", stats_json(&stats));
     (void)json_object_set_new(tool->result, "loose", output_number(loose));
@@ -305,7 +307,7 @@ static int whole_store(struct tool *tool)
     if (tool->json) {
         goto out;
     }
-    print_sizes_header("run");
+    print_sizes_header("  run");
     for (size_t i = 0; i < all.n; i++) {
         print_sizes(&all.runs[i].stats);
         output_name(all.runs[i].path[0] ? all.runs[i].path : "the top of the store");
@@ -317,7 +319,8 @@ static int whole_store(struct tool *tool)
     print_depths(&stats);
     if (loose > 0) {
         char size[OUTPUT_SIZE];
-        printf("\n%s belong to no version: being captured, or about to be released\n", output_size(size, loose));
+        printf("\n%s belong to no version: being captured, or about to be released\n",
+               output_size(size, loose));
     }
 out:
     collected_free(&all);
@@ -327,12 +330,15 @@ out:
 static int nothing_there(struct tool *tool, const struct target *target)
 {
     if (target->is_dir) {
-        return tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                         "%s is no run: no file directly in it has versions; \"ckpt stats\" without a PATH lists the runs",
-                         target->arg);
+        return tool_fail(
+            tool, CKPT_ERR_NOT_FOUND,
+            "%s is no run: no file directly in it has versions; \"ckpt stats\" without a PATH lists "
+            "the runs",
+            target->arg);
     }
     return tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                     "%s has no versions; \"ckpt log\" of the directory above lists what the store knows", target->arg);
+                     "%s has no versions; \"ckpt log\" of the directory above lists what the store knows",
+                     target->arg);
 }
 
 static bool has_version(const struct collected *all, uint32_t number)
@@ -377,9 +383,9 @@ static int one_path(struct tool *tool, const char *arg, json_t *out, bool first)
             (void)json_array_append_new(versions, version_json(&all.versions[i]));
         }
     }
-    (void)json_array_append_new(out, json_pack("{s:o, s:s, s:o, s:o}", "path", output_text(target.path), "kind",
-                                               target.is_dir ? "run" : "file", "total", stats_json(&stats),
-                                               "versions", versions));
+    (void)json_array_append_new(out, json_pack("{s:o, s:s, s:o, s:o}", "path", output_text(target.path),
+                                               "kind", target.is_dir ? "run" : "file", "total",
+                                               stats_json(&stats), "versions", versions));
     if (!tool->json) {
         printf("%s", first ? "" : "\n");
         print_paths(&target, &stats, &all);
