@@ -44,8 +44,10 @@ enum {
 enum room { ROOM_PLANES, ROOM_SORTED, ROOM_SAMPLE, ROOM_FRAME, ROOM_PAYLOAD, ROOMS };
 enum { BUFFERS = 4 };
 
-/* Every difference that decoding goes through costs about as much time as decoding the whole: it is to save this much. */
+/* Every difference that decoding goes through costs about as much time as decoding the whole: the Nth is to save N times so
+   much, up to ten times. */
 #define SAVED_BY_EACH 0.03F
+enum { SAVING_LINKS = 10 };
 
 struct buffer {
     void *bytes;
@@ -509,6 +511,13 @@ static enum ckpt_err encode_zstd(struct ckpt_codec *codec, const uint8_t *raw, s
     return err;
 }
 
+/* The share of the whole that a difference may take which is number CHAIN of its chain. */
+static float enough_after(unsigned chain)
+{
+    unsigned links = chain == 0 ? 1 : chain < SAVING_LINKS ? chain : SAVING_LINKS;
+    return 1 - SAVED_BY_EACH * (float)links;
+}
+
 enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_t n,
                                 const struct ckpt_hint *hint, void *out, size_t *out_size,
                                 struct ckpt_coding *coding)
@@ -529,7 +538,7 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
         chunk.shape.count >= WORDS_MIN) {
         enum ckpt_codec_id id = CKPT_CODECS;
         size_t got = 0;
-        chunk.enough = 1 - SAVED_BY_EACH * (float)(hint->chain > 0 ? hint->chain : 1);
+        chunk.enough = enough_after(hint->chain);
         err = encode_words(codec, &chunk, out, &got, &id);
         if (err == CKPT_OK && got < size) {
             size = got;

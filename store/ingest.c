@@ -368,15 +368,15 @@ static int host_pread(void *arg, void *buf, size_t n, uint64_t offset)
     return got >= 0 && (size_t)got == n ? 0 : -1;
 }
 
-/* How to cut it. A file that can't be read to its end has changed, or will fail again where that is told. */
-static enum ckpt_err make_plan(int fd, uint64_t size, struct ckpt_plan *plan)
+/* How to cut it. A file that can't be read to its end has changed, or will fail again where that is told. One that is mostly
+   holes is to keep them, whatever it says that it holds. */
+static enum ckpt_err make_plan(int fd, const struct stat *st, struct ckpt_plan *plan)
 {
+    uint64_t size = (uint64_t)st->st_size;
     struct ckpt_source source = {.pread = host_pread, .arg = &fd, .size = size};
     struct ckpt_parts parts = {0};
-    off_t hole = ckpt_host_lseek(fd, 0, SEEK_HOLE);
     enum ckpt_err err = CKPT_OK;
-    /* A file with holes is to keep them, and is no checkpoint that a framework wrote. */
-    if (hole < 0 || (uint64_t)hole >= size) {
+    if ((uint64_t)st->st_blocks * 512 >= size / 2) {
         err = ckpt_container_read(&source, &parts);
     }
     if (err == CKPT_OK || err == CKPT_ERR_IO) {
@@ -402,14 +402,15 @@ static enum ckpt_err run_pipeline(struct ckpt_ingest *in, int fd, const struct c
     return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
-static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *job, int fd)
+static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *job, int fd,
+                               const struct stat *st)
 {
     struct ckpt_plan plan = {0};
     struct ckpt_base base = {0};
     if (in->file_size == 0) {
         return CKPT_OK;
     }
-    enum ckpt_err err = make_plan(fd, in->file_size, &plan);
+    enum ckpt_err err = make_plan(fd, st, &plan);
     if (err == CKPT_OK && in->file_size >= BASE_MIN) {
         err = ckpt_ingest_commit(in);
     }
@@ -606,7 +607,8 @@ static void give_up_file(struct ckpt_ingest *in, enum ckpt_err why)
  * Whether there is room for the file. Where it may be tight it is read once only to see what would be new of it, because
  * a file that turns out too big in the end would take the last of the space from the trainer, again and again.
  */
-static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, int fd)
+static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, int fd,
+                                 const struct stat *st)
 {
     struct ckpt_space space;
     enum ckpt_err err = ckpt_store_space(in->store, &space);
@@ -623,7 +625,7 @@ static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, i
     if (job->measured_at != in->engine->recorded) {
         in->expected = 0;
         in->measuring = true;
-        err = take_file(in, job, fd);
+        err = take_file(in, job, fd, st);
         in->measuring = false;
         job->measured = in->expected;
         job->measured_at = in->engine->recorded;
@@ -669,10 +671,10 @@ enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
     enum ckpt_err err = open_job(in, job, &fd, &st);
     if (err == CKPT_OK) {
         in->file_size = (uint64_t)st.st_size;
-        err = check_space(in, job, fd);
+        err = check_space(in, job, fd, &st);
     }
     if (err == CKPT_OK) {
-        err = take_file(in, job, fd);
+        err = take_file(in, job, fd, &st);
         if (err == CKPT_OK) {
             err = publish(in, job, fd, &st);
         }

@@ -6,6 +6,7 @@
 #include "internal.h"
 #include "upgrade.h"
 #include "object.h"
+#include <ckpt/engine.h>
 #include <ckpt/host.h>
 #include <dirent.h>
 #include <errno.h>
@@ -729,6 +730,7 @@ enum ckpt_err ckpt_store_open(const char *dir, enum ckpt_access access, const ch
         return CKPT_ERR_NOMEM;
     }
     opened->dirfd = opened->livefd = opened->pendingfd = opened->tmpfd = opened->lockfd = -1;
+    opened->depth = CKPT_DEPTH;
     if (report != NULL) {
         opened->report = *report;
     }

@@ -290,8 +290,6 @@ static void test_the_format_of_the_database(void **state)
         {"none", "format", NULL, 0, CKPT_ERR_CORRUPT, "the database isn't that of this store"},
         {"zero", "format", "\0\0\0\0", 4, CKPT_ERR_CORRUPT,
          "the database isn't that of this store"},
-        {"the one before", "format", "\x01\0\0\0", 4, CKPT_ERR_CORRUPT,
-         "the database isn't that of this store"},
         {"a shorter one", "format", "\x02", 1, CKPT_ERR_CORRUPT,
          "the database isn't that of this store"},
         {"no id", "store", NULL, 0, CKPT_ERR_CORRUPT, "the database isn't that of this store"},
