@@ -223,19 +223,19 @@ static float planes_size(const uint8_t *bytes, size_t n, unsigned width, size_t 
 
 /* Where words begin: most exponents are much alike, so their plane is the shortest; it may be whole at another phase too (the rotation
    takes the sign out of any byte), but on top it stands at one only. */
-static uint8_t find_head(const uint8_t *bytes, size_t n, unsigned width)
+static size_t find_head(const uint8_t *bytes, size_t n, unsigned width)
 {
     const float as_good = 1.02F;
     float sizes[CKPT_PLANES];
     float tops[CKPT_PLANES];
     float best = 0;
-    uint8_t found = 0;
+    size_t found = 0;
     for (size_t head = 0; head < width; head++) {
         sizes[head] = planes_size(bytes, n, width, head, &tops[head]);
         best = head == 0 || sizes[head] < best ? sizes[head] : best;
     }
     bool any = false;
-    for (uint8_t head = 0; head < width; head++) {
+    for (size_t head = 0; head < width; head++) {
         if (sizes[head] <= best * as_good && (!any || tops[head] < tops[found])) {
             found = head;
             any = true;
@@ -260,7 +260,7 @@ struct ckpt_numbers ckpt_probe_numbers(const uint8_t *bytes, size_t n)
         }
     }
     if (numbers.width > 0) {
-        numbers.head = find_head(bytes, n, numbers.width);
+        numbers.head = (uint8_t)find_head(bytes, n, numbers.width);
     }
     return numbers;
 }
