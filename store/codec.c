@@ -37,7 +37,7 @@ enum {
     WORDS_MIN = 64,     /* fewer words aren't worth a table */
     GROUP_MIN = 2048,   /* words that are worth a Huffman table of their own */
     SPOTS = 16,         /* samples of a chunk */
-    SPOT = 256,         /* words in each */
+    SPOT = 128,         /* words in each */
     SAMPLE = SPOTS * SPOT,
 };
 
@@ -222,7 +222,10 @@ static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample,
         if (err != CKPT_OK) {
             return err;
         }
+        /* All of it will have more to repeat than the sample, but not much. */
+        const float margin = 0.95F;
         float other = (float)got * scale;
+        plan->zstd = other * margin < plan->size;
         plan->huffman = plan->huffman && estimate.code < 2 * other;
         plan->size = other < plan->size ? other : plan->size;
     }

@@ -213,35 +213,55 @@ AVX2 INLINE void join(__m256i even, __m256i odd, __m256i *a, __m256i *b)
     *b = _mm256_permute2x128_si256(low, high, 0x31);
 }
 
-/* WIDTH vectors of words to a vector of each plane, in place: parting halves the words' width until they are bytes. Planes of odd
-   bytes go to the upper half, so plane j ends at the index that has j's bits reversed. */
-AVX2 INLINE void vectors_to_planes(__m256i v[CKPT_PLANES], unsigned width)
+/* One step of vectors_to_planes: each run of SPAN vectors to one of even bytes and one of odd ones. */
+AVX2 INLINE void part_runs(__m256i v[CKPT_PLANES], unsigned width, unsigned span)
 {
     __m256i t[CKPT_PLANES];
-    for (unsigned span = width; span > 1; span /= 2) {
-        for (unsigned at = 0; at < width; at += span) {
-            for (unsigned i = 0; i < span / 2; i++) {
-                part(v[at + 2 * i], v[at + 2 * i + 1], &t[at + i], &t[at + span / 2 + i]);
-            }
-        }
-        for (unsigned i = 0; i < width; i++) {
-            v[i] = t[i];
-        }
+    for (unsigned i = 0; i < width / 2; i++) {
+        unsigned at = i / (span / 2) * span;
+        unsigned in = i % (span / 2);
+        part(v[at + 2 * in], v[at + 2 * in + 1], &t[at + in], &t[at + span / 2 + in]);
     }
+    for (unsigned i = 0; i < width; i++) {
+        v[i] = t[i];
+    }
+}
+
+AVX2 INLINE void join_runs(__m256i v[CKPT_PLANES], unsigned width, unsigned span)
+{
+    __m256i t[CKPT_PLANES];
+    for (unsigned i = 0; i < width / 2; i++) {
+        unsigned at = i / (span / 2) * span;
+        unsigned in = i % (span / 2);
+        join(v[at + in], v[at + span / 2 + in], &t[at + 2 * in], &t[at + 2 * in + 1]);
+    }
+    for (unsigned i = 0; i < width; i++) {
+        v[i] = t[i];
+    }
+}
+
+/* WIDTH vectors of words to a vector of each plane, in place: parting halves the words' width until they are bytes. Odd bytes go to
+   the upper half of a run, so plane j ends at the index that has j's bits reversed. No loop over the steps: only with constants all
+   around are these arrays registers. */
+AVX2 INLINE void vectors_to_planes(__m256i v[CKPT_PLANES], unsigned width)
+{
+    if (width == 8) {
+        part_runs(v, 8, 8);
+    }
+    if (width >= 4) {
+        part_runs(v, width, 4);
+    }
+    part_runs(v, width, 2);
 }
 
 AVX2 INLINE void planes_to_vectors(__m256i v[CKPT_PLANES], unsigned width)
 {
-    __m256i t[CKPT_PLANES];
-    for (unsigned span = 2; span <= width; span *= 2) {
-        for (unsigned at = 0; at < width; at += span) {
-            for (unsigned i = 0; i < span / 2; i++) {
-                join(v[at + i], v[at + span / 2 + i], &t[at + 2 * i], &t[at + 2 * i + 1]);
-            }
-        }
-        for (unsigned i = 0; i < width; i++) {
-            v[i] = t[i];
-        }
+    join_runs(v, width, 2);
+    if (width >= 4) {
+        join_runs(v, width, 4);
+    }
+    if (width == 8) {
+        join_runs(v, width, 8);
     }
 }
 

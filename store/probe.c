@@ -10,7 +10,7 @@ enum {
     FLOATS = 8, /* sums at a time, in an order that doesn't depend on the compiler */
 };
 
-static void count_piece(const uint8_t *bytes, size_t n, uint32_t tables[TABLES][CKPT_BYTES])
+static void count_all(const uint8_t *bytes, size_t n, uint32_t tables[TABLES][CKPT_BYTES])
 {
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -28,16 +28,19 @@ static void count_piece(const uint8_t *bytes, size_t n, uint32_t tables[TABLES][
 void ckpt_probe_count(const uint8_t *bytes, size_t n, unsigned every, uint32_t counts[CKPT_BYTES])
 {
     enum { PIECE = 64 };
+    if (every > 1) {
+        /* In the middle of its neighbours, or the ends of short runs would count for too much. */
+        for (size_t i = (size_t)(every - 1) * PIECE / 2; i < n; i += (size_t)every * PIECE) {
+            size_t end = n - i < PIECE ? n : i + PIECE;
+            for (size_t k = i; k < end; k++) {
+                counts[bytes[k]]++;
+            }
+        }
+        return;
+    }
     uint32_t tables[TABLES][CKPT_BYTES];
     memset(tables, 0, sizeof tables);
-    if (every == 1) {
-        count_piece(bytes, n, tables);
-    } else {
-        /* In the middle of its neighbours, or the ends of short runs would count for too much. */
-        for (size_t i = (every - 1) * PIECE / 2; i < n; i += (size_t)every * PIECE) {
-            count_piece(bytes + i, n - i < PIECE ? n - i : PIECE, tables);
-        }
-    }
+    count_all(bytes, n, tables);
     for (size_t b = 0; b < CKPT_BYTES; b++) {
         counts[b] += tables[0][b] + tables[1][b] + tables[2][b] + tables[3][b];
     }
