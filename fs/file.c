@@ -244,6 +244,11 @@ static int open_claimed(fuse_req_t req, struct inode *inode, struct fuse_file_in
         drop_handle(fs, inode, handle);
         return err;
     }
+    if (writable) {
+        ckpt_engine_writes(fs->engine, fuse_req_ctx(req)->pid, inode->key.dev, inode->key.ino);
+    } else {
+        ckpt_engine_reads(fs->engine, fuse_req_ctx(req)->pid, inode->fd);
+    }
     fi->fh = handle_number(handle);
     /* Cached pages stay good where every change goes through this cache, or where there are no changes. */
     fi->keep_cache = atomic_load(&inode->cold) || !passthrough_active(fs->passthrough);
@@ -260,12 +265,14 @@ static int open_live(fuse_req_t req, struct inode *inode, struct fuse_file_info 
     return err;
 }
 
-static int open_view(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
+static int open_view(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
+    struct ckptfs *fs = ckptfs_of(req);
     int err = view_open(fs, inode, fi);
     if (err != 0) {
         return err;
     }
+    ckpt_engine_reads_recipe(fs->engine, fuse_req_ctx(req)->pid, &inode->view->version.recipe);
     fi->fh = handle_number((struct handle){.fd = -1});
     fi->keep_cache = 1;
     return 0;
@@ -284,7 +291,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? open_view(fs, inode, fi) : open_live(req, inode, fi);
+    int err = inode->view != NULL ? open_view(req, inode, fi) : open_live(req, inode, fi);
     if (err != 0) {
         fuse_reply_err(req, err);
         return;

@@ -84,23 +84,22 @@ struct choice {
 };
 
 /* Whether to go on looking. */
-static bool consider(void *arg, const struct ckpt_version *version)
+static bool consider_recipe(struct choice *choice, const struct ckpt_id *id)
 {
-    struct choice *choice = arg;
     struct ckpt_recipe recipe;
     struct ckpt_base base = {0};
     for (unsigned i = 0; i < choice->count; i++) {
-        if (ckpt_id_equal(&choice->seen[i], &version->recipe)) {
+        if (ckpt_id_equal(&choice->seen[i], id)) {
             return true;
         }
     }
     if (choice->count > CANDIDATES) {
         return false;
     }
-    choice->seen[choice->count++] = version->recipe;
+    choice->seen[choice->count++] = *id;
     ckpt_recipe_init(&recipe);
     enum ckpt_err err =
-        ckpt_recipe_load(choice->store, choice->codec, choice->txn, &version->recipe, &recipe);
+        ckpt_recipe_load(choice->store, choice->codec, choice->txn, id, &recipe);
     if (err == CKPT_OK) {
         err = index_recipe(&recipe, &base);
     }
@@ -120,8 +119,14 @@ static bool consider(void *arg, const struct ckpt_version *version)
     return choice->best < choice->wanted;
 }
 
+static bool consider(void *arg, const struct ckpt_version *version)
+{
+    return consider_recipe(arg, &version->recipe);
+}
+
 enum ckpt_err ckpt_base_choose(struct ckpt_store *store, struct ckpt_codec *codec, uint64_t dir,
-                               const char *name, const struct ckpt_plan *plan, struct ckpt_base *base)
+                               const char *name, const struct ckpt_id *origin,
+                               const struct ckpt_plan *plan, struct ckpt_base *base)
 {
     struct choice choice = {.store = store, .codec = codec, .plan = plan, .wanted = planned(plan) / 2 + 1};
     struct ckpt_version version;
@@ -133,6 +138,10 @@ enum ckpt_err ckpt_base_choose(struct ckpt_store *store, struct ckpt_codec *code
     }
     if (more && (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND)) {
         err = ckpt_catalog_each_capture_in(choice.txn, dir, consider, &choice);
+    }
+    if (err == CKPT_OK && origin != NULL && choice.best < choice.wanted) {
+        choice.count = 0; /* what was seen in vain is seen once more at most */
+        (void)consider_recipe(&choice, origin);
     }
     ckpt_txn_abort(choice.txn);
     if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {

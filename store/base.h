@@ -2,7 +2,7 @@
  * The base of a file: the older version whose chunks the file's own may be differences from.
  *
  * It is the newest version of the same name, or else the capture of the same directory, from the newest on, that has the same
- * tensors: the checkpoint before.
+ * tensors: the checkpoint before; or else what the run was started from.
  */
 #ifndef CKPT_STORE_BASE_H
 #define CKPT_STORE_BASE_H
@@ -26,10 +26,11 @@ struct ckpt_base {
     size_t count;
 };
 
-/* Chooses a base for the file NAME of directory DIR; an empty one when nothing fits. Looks at what is committed. Damaged
-   versions are passed over. */
+/* Chooses a base for the file NAME of directory DIR; an empty one when nothing fits. ORIGIN: the recipe of what its writer had
+   read before, or NULL. Looks at what is committed. Damaged versions are passed over. */
 CKPT_MUST_USE enum ckpt_err ckpt_base_choose(struct ckpt_store *store, struct ckpt_codec *codec,
                                              uint64_t dir, const char *name,
+                                             const struct ckpt_id *origin,
                                              const struct ckpt_plan *plan, struct ckpt_base *base);
 void ckpt_base_clear(struct ckpt_base *base);
 

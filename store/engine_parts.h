@@ -4,6 +4,7 @@
  *     engine.c     the thread: what to do next; flush, forget, status
  *     pending.c    the queue: pending/ and its picture in memory
  *     ingest.c     a pending file becomes a version
+ *     origin.c     which checkpoint a file was trained from
  *     dirid.c      directory ids and their rows
  *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
  *     hot.c        which live files are hot, and making them cold
@@ -87,6 +88,26 @@ struct ckpt_command {
 
 struct ckpt_txn;
 
+/* See origin.c. */
+enum { CKPT_ORIGINS = 64 };
+
+struct ckpt_origin {
+    dev_t dev;
+    ino_t ino;
+    struct ckpt_id recipe;
+    bool known;
+};
+
+struct ckpt_origins {
+    struct {
+        pid_t group; /* thread group; 0: free */
+        struct ckpt_id recipe;
+    } reads[CKPT_ORIGINS];
+    unsigned read_next;
+    struct ckpt_origin written[CKPT_ORIGINS];
+    unsigned written_next;
+};
+
 struct ckpt_engine {
     struct ckpt_store *store;
     struct ckpt_engine_config config;
@@ -107,6 +128,7 @@ struct ckpt_engine {
     pthread_cond_t quiet; /* a job or a command is done */
     struct ckpt_held *held; /* hash by inode */
     struct ckpt_job *jobs;  /* list by sequence */
+    struct ckpt_origins origins;
     struct ckpt_saved_stamp *stamps;
     struct ckpt_dir_row *dir_rows;      /* oldest first */
     enum ckpt_err rows_error;           /* why they can't be saved, when it isn't the disk */
@@ -171,6 +193,11 @@ void ckpt_pending_finish(struct ckpt_engine *engine, struct ckpt_job *job);
 CKPT_MUST_USE enum ckpt_err ckpt_pending_drop(struct ckpt_engine *engine, uint64_t dir,
                                               const char *name, uint64_t *files, uint64_t *bytes);
 void ckpt_pending_free_all(struct ckpt_engine *engine);
+
+/* ---- origin.c ---- */
+
+/* The checkpoint that whoever has written this inode had read before. */
+bool ckpt_origin_find(struct ckpt_engine *engine, const struct stat *st, struct ckpt_id *recipe);
 
 /* ---- ingest.c; engine thread ---- */
 

@@ -407,6 +407,7 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *jo
 {
     struct ckpt_plan plan = {0};
     struct ckpt_base base = {0};
+    struct ckpt_id origin;
     if (in->file_size == 0) {
         return CKPT_OK;
     }
@@ -415,7 +416,9 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *jo
         err = ckpt_ingest_commit(in);
     }
     if (err == CKPT_OK) {
-        err = ckpt_base_choose(in->store, in->engine->codec, job->dir, job->name, &plan, &base);
+        bool known = ckpt_origin_find(in->engine, st, &origin);
+        err = ckpt_base_choose(in->store, in->engine->codec, job->dir, job->name,
+                               known ? &origin : NULL, &plan, &base);
     }
     if (err == CKPT_OK) {
         err = run_pipeline(in, fd, &plan, &base);

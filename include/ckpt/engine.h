@@ -83,6 +83,14 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int 
 CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd,
                                                      const char *name);
 
+/*
+ * What THREAD (a thread id of the daemon's pid namespace) does, to find out which checkpoint a run started from: it has opened the
+ * live file FD, or the version with that recipe, for reading; it has opened an inode for writing.
+ */
+void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd);
+void ckpt_engine_reads_recipe(struct ckpt_engine *engine, pid_t thread, const struct ckpt_id *recipe);
+void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, dev_t dev, ino_t ino);
+
 /* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
 
