@@ -1,11 +1,12 @@
 /*
- * Containers: which tensors a closed file holds, and where. Pure readers: no I/O of their own, nothing is executed, nothing
- * in the bytes is trusted. What they say only steers where chunks are cut and how they are coded: bytes that lie about
- * themselves cost space and never content.
+ * Containers: which tensors a closed file holds, and where. Pure readers: no I/O of their own, nothing is
+ * executed, nothing in the bytes is trusted. What they say only steers where chunks are cut and how they are
+ * coded: bytes that lie about themselves cost space and never content.
  *
  *     container.c     which format, nested ones, what is left when parts are sorted and checked
  *     zip.c           torch.save, npz, .keras, and several archives one after another (.distcp)
- *     pickle.c        data.pkl of torch.save: names and element types of its storages
+ *     pickle.c        data.pkl of torch.save: names and element types of its storages; with pickle_machine.c,
+ *                     pickle_value.c and pickle_stream.c
  *     safetensors.c   safetensors
  *     npy.c           npy
  *
@@ -37,8 +38,8 @@ enum ckpt_part_kind {
 struct ckpt_part {
     uint64_t offset;
     uint64_t size; /* > 0 */
-    uint64_t key;  /* hash of its name and, for a tensor, of type and size: equal for the same tensor in two saves, whatever
-                      the file is called; never 0. Two parts of a file may have the same when the file repeats a name. */
+    uint64_t key;  /* hash of its name and, for a tensor, of type and size: equal for the same tensor in two saves,
+                      whatever the file is called; never 0. Parts of a file that repeats a name have the same. */
     enum ckpt_part_kind kind;
     uint8_t width; /* of an element, of each half of a complex one: 1, 2, 4, 8; 0 when it isn't known */
 };
@@ -51,9 +52,9 @@ struct ckpt_parts {
 };
 
 /*
- * Finds the parts of a file. None at all when it is no known container or one that doesn't make sense: the caller then treats
- * all of it as bytes. Memory is bounded by CKPT_PARTS_MAX and by the limits of each reader, whatever the file says.
- * PARTS is all zeros before, or holds what an earlier call found.
+ * Finds the parts of a file. None at all when it is no known container or one that doesn't make sense: the caller
+ * then treats all of it as bytes. Memory is bounded by CKPT_PARTS_MAX and by the limits of each reader, whatever the
+ * file says. PARTS is all zeros before, or holds what an earlier call found.
  * Errors: NOMEM; IO (PREAD failed within SOURCE->size). PARTS is empty after an error; clear it afterwards in any case.
  */
 enum { CKPT_PARTS_MAX = 1 << 20 };
@@ -61,17 +62,18 @@ CKPT_MUST_USE enum ckpt_err ckpt_container_read(const struct ckpt_source *source
 void ckpt_parts_clear(struct ckpt_parts *parts);
 
 /*
- * For the readers of the formats. Each takes a range, adds the parts that it finds in it, and returns CORRUPT when the range
- * doesn't make sense: what it added is dropped then.
+ * For the readers of the formats. Each takes a range, adds the parts that it finds in it, and returns CORRUPT
+ * when the range doesn't make sense: what it added is dropped then.
  */
 
-enum { CKPT_READING_DEPTH = 3, CKPT_READING_WINDOW = 4096 };
+enum { CKPT_READING_DEPTH = 3, CKPT_READING_ARCHIVES = 1 << 16, CKPT_READING_WINDOW = 4096 };
 
 /* One file that is being read. */
 struct ckpt_reading {
     const struct ckpt_source *source;
     struct ckpt_parts *parts; /* in any order */
     unsigned depth;           /* containers around the range: an entry in an entry in ... */
+    unsigned archives;        /* found so far */
     uint64_t window_at;       /* what the last small read took along */
     size_t window_size;
     uint8_t window[CKPT_READING_WINDOW];

@@ -1,6 +1,6 @@
 /*
- * The machine works from the inside out, so paths are found when it is done, by walking from the outermost box. Every
- * box is visited once.
+ * The machine works from the inside out, so paths are found when it is done, by walking from the outermost box.
+ * Every box is visited once.
  */
 #include "pickle.h"
 #include "pickle_machine.h"

@@ -1,9 +1,10 @@
 /*
- * data.pkl of torch.save: which storages the pickled object has, of what element type, and where in the object each one is.
+ * data.pkl of torch.save: which storages the pickled object has, of what element type, and where in the object
+ * each one is.
  *
- * A pickle is a program for a stack machine. This one runs no code of anybody: it makes dictionaries, lists and tuples,
- * and for whatever else is called or built keeps the arguments and the state, so that tensors in them are found
- * (https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5).
+ * A pickle is a program for a stack machine. This one runs no code of anybody: it makes dictionaries, lists and
+ * tuples, and for whatever else is called or built keeps the arguments and the state, so that tensors in them
+ * are found (https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5).
  */
 #ifndef CKPT_STORE_PICKLE_H
 #define CKPT_STORE_PICKLE_H
@@ -13,7 +14,7 @@
 struct ckpt_storage {
     struct ckpt_name id;   /* "12" of data/12 */
     struct ckpt_name path; /* "model.blocks.0.weight"; BYTES is NULL when it isn't known */
-    struct ckpt_name type; /* "FloatStorage", or "float8_e4m3fn" for one that has bytes only; empty when it isn't known */
+    struct ckpt_name type; /* "FloatStorage", "float8_e4m3fn" for one of bytes; empty: not known */
     uint8_t width;         /* of an element, 0 when it isn't known */
 };
 
@@ -24,10 +25,9 @@ struct ckpt_pickle {
 };
 
 /*
- * Reads the pickle in SIZE bytes at OFFSET of SOURCE; PICKLE is all zeros before, to be cleared afterwards in any case.
- * One that makes no sense, or is too big, gives what was found before that, without paths. Memory is bounded by
- * the limits in pickle_value.h, pickle_machine.c and pickle_stream.h.
- * Errors: NOMEM, IO.
+ * Reads the pickle in SIZE bytes at OFFSET of SOURCE; PICKLE is all zeros before, to be cleared afterwards in
+ * any case. One that makes no sense, or is too big, gives what was found before that, without paths. Memory is
+ * bounded by the limits in pickle_value.h, pickle_machine.c and pickle_stream.h. Errors: NOMEM, IO.
  */
 CKPT_MUST_USE enum ckpt_err ckpt_pickle_read(const struct ckpt_source *source, uint64_t offset, uint64_t size,
                                              struct ckpt_pickle *pickle);

@@ -8,6 +8,7 @@
 enum {
     STACK_MAX = 1 << 20,
     MEMO_MAX = 4 << 20, /* torch notes about 10 values for each tensor */
+    MEMO_GAP = 256,     /* every pickler numbers them one after another, so a few bytes can't ask for all of it */
 };
 
 static enum ckpt_err push(struct ckpt_machine *m, uint64_t value)
@@ -316,8 +317,8 @@ static enum ckpt_err do_persistent(struct ckpt_machine *m)
 
 /*
  * What CLASS makes of the arguments ARGS. Whatever has a storage, or a tensor, as its first one is a tensor
- * (_rebuild_tensor_v2, _rebuild_parameter and their relatives). Its type, if the storage has only bytes, is the seventh
- * argument of _rebuild_tensor_v3.
+ * (_rebuild_tensor_v2, _rebuild_parameter and their relatives). Its type, if the storage has only bytes, is the
+ * seventh argument of _rebuild_tensor_v3.
  */
 static enum ckpt_err call(struct ckpt_machine *m, uint64_t class, uint64_t args, uint64_t *value)
 {
@@ -381,7 +382,8 @@ static enum ckpt_err do_build(struct ckpt_machine *m)
     if (m->stack.count < 2) {
         return CKPT_ERR_CORRUPT;
     }
-    enum ckpt_err err = ckpt_values_put(&m->values, *peek(m, 1), ckpt_value(CKPT_TAG_WITHIN, 0), *peek(m, 0), false);
+    enum ckpt_err err =
+        ckpt_values_put(&m->values, *peek(m, 1), ckpt_value(CKPT_TAG_WITHIN, 0), *peek(m, 0), false);
     m->stack.count--;
     return err;
 }
@@ -401,7 +403,7 @@ static enum ckpt_err do_memo_put(struct ckpt_machine *m)
     if (m->stack.count == 0) {
         return CKPT_ERR_CORRUPT;
     }
-    if (m->code != 0x94 && !memo_index(m, &index)) {
+    if (m->code != 0x94 && (!memo_index(m, &index) || index > m->memo.count + MEMO_GAP)) {
         return CKPT_OK;
     }
     if (index >= m->memo.count) {
@@ -507,7 +509,8 @@ enum ckpt_err ckpt_machine_run(struct ckpt_machine *machine, uint64_t *root)
         enum ckpt_err err = ckpt_pickle_opcode(&machine->stream, &machine->code);
         const struct opcode *opcode = &opcodes[machine->code];
         if (err == CKPT_OK) {
-            err = opcode->run != NULL ? ckpt_pickle_operand(&machine->stream, opcode->operand) : CKPT_ERR_CORRUPT;
+            err = opcode->run != NULL ? ckpt_pickle_operand(&machine->stream, opcode->operand)
+                                      : CKPT_ERR_CORRUPT;
         }
         if (err == CKPT_OK) {
             err = opcode->run(machine);

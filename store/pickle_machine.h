@@ -16,8 +16,8 @@ struct ckpt_machine {
     struct ckpt_values values;
 };
 
-/* Runs the pickle to its end; *ROOT is its value. MACHINE is all zeros except the stream's source, next and end; free it in any
-   case. CORRUPT: it makes no sense, or is too big; what was found so far is in VALUES. NOMEM, IO. */
+/* Runs the pickle to its end; *ROOT is its value. MACHINE is all zeros except the stream's source, next and end; free it
+   in any case. CORRUPT: it makes no sense, or is too big; what was found so far is in VALUES. NOMEM, IO. */
 CKPT_MUST_USE enum ckpt_err ckpt_machine_run(struct ckpt_machine *machine, uint64_t *root);
 
 void ckpt_machine_free(struct ckpt_machine *machine);

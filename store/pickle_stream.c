@@ -76,19 +76,20 @@ static enum ckpt_err get_text(struct ckpt_pickle_stream *stream, size_t length_s
 static enum ckpt_err get_line(struct ckpt_pickle_stream *stream, char *line, size_t *size)
 {
     size_t n = 0;
-    for (;;) {
-        char c = 0;
-        enum ckpt_err err = get(stream, &c, 1);
+    const uint8_t *newline = NULL;
+    while (newline == NULL) {
+        enum ckpt_err err = stream->at == stream->size ? fill(stream) : CKPT_OK;
         if (err != CKPT_OK) {
             return err;
         }
-        if (c == '\n') {
-            break;
+        const uint8_t *from = stream->buffer + stream->at;
+        newline = memchr(from, '\n', stream->size - stream->at);
+        size_t some = newline != NULL ? (size_t)(newline - from) : stream->size - stream->at;
+        if (n + some <= CKPT_PICKLE_TEXT_MAX) {
+            memcpy(line + n, from, some);
         }
-        if (n < CKPT_PICKLE_TEXT_MAX) {
-            line[n] = c;
-        }
-        n++;
+        n += some;
+        stream->at += some + (newline != NULL ? 1 : 0);
     }
     stream->too_long = stream->too_long || n > CKPT_PICKLE_TEXT_MAX;
     *size = n > CKPT_PICKLE_TEXT_MAX ? 0 : n;

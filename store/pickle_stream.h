@@ -1,6 +1,6 @@
 /*
- * The bytes of a pickle in order: opcodes and what stands behind them. Reads ahead in pieces; skips long strings unread.
- * For pickle.c.
+ * The bytes of a pickle in order: opcodes and what stands behind them. Reads ahead in pieces; skips long
+ * strings unread. For pickle.c.
  */
 #ifndef CKPT_STORE_PICKLE_STREAM_H
 #define CKPT_STORE_PICKLE_STREAM_H

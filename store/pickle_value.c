@@ -96,7 +96,8 @@ struct ckpt_name ckpt_values_text(const struct ckpt_values *values, uint64_t val
                               (size_t)(ckpt_value_number(value) >> CKPT_VALUE_LENGTH_SHIFT)};
 }
 
-enum ckpt_err ckpt_values_put(struct ckpt_values *values, uint64_t into, uint64_t key, uint64_t value, bool argument)
+enum ckpt_err ckpt_values_put(struct ckpt_values *values, uint64_t into, uint64_t key, uint64_t value,
+                              bool argument)
 {
     if (ckpt_value_tag(into) != CKPT_TAG_BOX) {
         return CKPT_OK;

@@ -1,8 +1,8 @@
 /*
- * The values that a pickle's machine works on. A value is a number: its tag and what that means. Dictionaries, lists,
- * tuples and objects are all a *box*: a list of children with keys. A box keeps the values that lead to tensors, and names
- * where they are arguments; of others only the count, so that a list of a million losses takes no room. (Who wants the
- * numbers of the outermost dictionary keeps more in ckpt_value_matters.)
+ * The values that a pickle's machine works on. A value is a number: its tag and what that means. Dictionaries,
+ * lists, tuples and objects are all a *box*: a list of children with keys. A box keeps the values that lead to
+ * tensors, and names where they are arguments; of others only the count, so that a list of a million losses
+ * takes no room. (Who wants the numbers of the outermost dictionary keeps more in ckpt_value_matters.)
  *
  * Boxes may be shared and form rings. For pickle.c and pickle_machine.c.
  */
@@ -124,8 +124,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_values_add_text(struct ckpt_values *values, con
                                                  uint64_t *value);
 
 /* Put VALUE into a box, the second one with its position as the key; what isn't a box forgets it. */
-CKPT_MUST_USE enum ckpt_err ckpt_values_put(struct ckpt_values *values, uint64_t into, uint64_t key, uint64_t value,
-                                            bool argument);
+CKPT_MUST_USE enum ckpt_err ckpt_values_put(struct ckpt_values *values, uint64_t into, uint64_t key,
+                                            uint64_t value, bool argument);
 CKPT_MUST_USE enum ckpt_err ckpt_values_append(struct ckpt_values *values, uint64_t into, uint64_t value,
                                                bool argument);
 

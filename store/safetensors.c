@@ -5,8 +5,9 @@
  *               "__metadata__": {"text": "text"}}, and spaces
  *               the tensors; their offsets count from here
  *
- * The header is read by a scanner of its own, which knows this form only and keeps nothing but what it looks for. A JSON library
- * builds a tree that takes 20 to 40 times the room of a hostile text ("[[],[],..."), and this one may have 64 MiB.
+ * The header is read by a scanner of its own, which knows this form only and keeps nothing but what it looks
+ * for. A JSON library builds a tree that takes 20 to 40 times the room of a hostile text ("[[],[],..."), and
+ * this one may have 64 MiB.
  */
 #include "safetensors.h"
 #include "bytes.h"
@@ -158,13 +159,15 @@ static bool fits(struct ckpt_name type, uint64_t elements, uint64_t size, uint8_
         uint64_t bits = 0;
         if (ckpt_name_is(type, dtypes[i].name)) {
             *width = dtypes[i].width;
-            return !__builtin_mul_overflow(elements, dtypes[i].bits, &bits) && bits % 8 == 0 && bits / 8 == size;
+            return !__builtin_mul_overflow(elements, dtypes[i].bits, &bits) && bits % 8 == 0 &&
+                   bits / 8 == size;
         }
     }
     return true; /* a newer type: bytes of some kind */
 }
 
-/* {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, each field once. FOUND->at counts from the header's end. */
+/* {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, each field once. FOUND->at counts from the header's
+   end. */
 static bool take_tensor(struct scan *scan, struct ckpt_found *found)
 {
     enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4, ALL = 7 };
@@ -256,8 +259,8 @@ static enum ckpt_err remember(struct spots *spots, const struct ckpt_found *foun
 }
 
 /* Adds the tensors of the header, which ends at DATA of the range. */
-static enum ckpt_err read_header(struct ckpt_reading *reading, const struct ckpt_range *range, struct scan *scan,
-                                 uint64_t data, struct spots *spots)
+static enum ckpt_err read_header(struct ckpt_reading *reading, const struct ckpt_range *range,
+                                 struct scan *scan, uint64_t data, struct spots *spots)
 {
     bool had_metadata = false;
     if (!take(scan, '{')) {

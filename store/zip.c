@@ -14,8 +14,9 @@
  *  8  2 flags            24  4 size             30  2 ... of extra      42  4 offset of the local header
  * 10  2 method                                  32  2 ... of comment    46
  *
- * Where bytes stand before the archive, offsets count from its start, or from the file's. Both are found in the same way: the
- * directory ends where the end record starts, so the offset that it says shows where offsets count from.
+ * Where bytes stand before the archive, offsets count from its start, or from the file's. Both are found in the
+ * same way: the directory ends where the end record starts, so the offset that it says shows where offsets
+ * count from.
  */
 #include "zip.h"
 #include "bytes.h"
@@ -30,8 +31,8 @@ enum {
     END64 = 56,
     LOCATOR = 20,
     COMMENT_MAX = 65535,
-    DIRECTORY_MAX = 64 << 20, /* 64 bytes for each of CKPT_PARTS_MAX entries */
-    ARCHIVES_MAX = 1 << 16,
+    DIRECTORY_MAX = 64 << 20, /* 64 bytes for each of CKPT_PARTS_MAX entries; less within an entry: */
+    DIRECTORY_SHIFT = 3,      /* an eighth at each level, so that all of them together aren't more */
     NAME_MAX_HERE = 1024,
     METHOD_STORED = 0,
     FLAG_ENCRYPTED = 1,
@@ -146,8 +147,9 @@ static enum ckpt_err parse_end(struct ckpt_reading *reading, const struct ckpt_r
 }
 
 /*
- * Walks backwards: an archive ends where the next one starts. A comment may stand at the very end only, else every archive
- * would be a search. *LIST has the last one first; the caller frees it in any case. CORRUPT: there is none, or too many.
+ * Walks backwards: an archive ends where the next one starts. A comment may stand at the very end only, else
+ * every archive would be a search. *LIST has the last one first; the caller frees it in any case. CORRUPT:
+ * there is none, or too many.
  */
 static enum ckpt_err find_archives(struct ckpt_reading *reading, const struct ckpt_range *range,
                                    struct archive **list, size_t *count)
@@ -167,7 +169,7 @@ static enum ckpt_err find_archives(struct ckpt_reading *reading, const struct ck
         if (err != CKPT_OK) {
             return err;
         }
-        if (*count == ARCHIVES_MAX) {
+        if (++reading->archives > CKPT_READING_ARCHIVES) {
             return CKPT_ERR_CORRUPT;
         }
         if (*count == room) {
@@ -262,7 +264,7 @@ static enum ckpt_err take(struct zip *zip, const uint8_t *p, size_t name_size, s
 static enum ckpt_err read_directory(struct zip *zip)
 {
     size_t n = (size_t)zip->archive.directory_size;
-    if (zip->archive.directory_size > DIRECTORY_MAX) {
+    if (n > (size_t)DIRECTORY_MAX >> (DIRECTORY_SHIFT * zip->reading->depth)) {
         return CKPT_ERR_CORRUPT;
     }
     zip->directory = malloc(n + 1);
@@ -296,7 +298,8 @@ static int by_local(const void *a, const void *b)
     return (x->local > y->local) - (x->local < y->local);
 }
 
-/* Finds the bytes of the entries. One whose local header says otherwise, or that reaches into the next one, has no part. */
+/* Finds the bytes of the entries. One whose local header says otherwise, or that reaches into the next one, has no
+   part. */
 static enum ckpt_err place(struct zip *zip)
 {
     uint8_t local[LOCAL + NAME_MAX_HERE];
@@ -341,8 +344,8 @@ static bool strip(struct ckpt_name *name, struct ckpt_name prefix)
     return true;
 }
 
-/* The folder, with its slash, that torch.save puts everything in, as "last/"; nothing for other archives. Two saves of the same
-   state have different ones, as it is the file's name. */
+/* The folder, with its slash, that torch.save puts everything in, as "last/"; nothing for other archives. Two saves of
+   the same state have different ones, as it is the file's name. */
 static struct ckpt_name find_root(const struct zip *zip)
 {
     for (size_t i = 0; i < zip->count; i++) {
@@ -359,13 +362,15 @@ static struct ckpt_name find_root(const struct zip *zip)
 }
 
 /* Reads ROOT/NAME, a pickle; none is fine. */
-static enum ckpt_err read_pickle(struct zip *zip, struct ckpt_name root, const char *file, struct ckpt_pickle *pickle)
+static enum ckpt_err read_pickle(struct zip *zip, struct ckpt_name root, const char *file,
+                                 struct ckpt_pickle *pickle)
 {
     for (size_t i = 0; i < zip->count; i++) {
         const struct entry *entry = &zip->entries[i];
         struct ckpt_name name = entry->name;
         if (!entry->done && entry->method == METHOD_STORED && strip(&name, root) && ckpt_name_is(name, file)) {
-            return ckpt_pickle_read(zip->reading->source, zip->range->offset + entry->at, entry->size, pickle);
+            return ckpt_pickle_read(zip->reading->source, zip->range->offset + entry->at, entry->size,
+                                    pickle);
         }
     }
     return CKPT_OK;

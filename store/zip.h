@@ -1,6 +1,7 @@
 /*
- * zip archives, as torch.save, NumPy and Keras write them: entries are stored, not compressed (APPNOTE.TXT 6.3.10 of PKWARE).
- * Only the end record, the directory, the entries' local headers and torch's pickles are read.
+ * zip archives, as torch.save, NumPy and Keras write them: entries are stored, not compressed (APPNOTE.TXT
+ * 6.3.10 of PKWARE). Only the end record, the directory, the entries' local headers and torch's pickles are
+ * read.
  */
 #ifndef CKPT_STORE_ZIP_H
 #define CKPT_STORE_ZIP_H

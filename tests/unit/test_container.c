@@ -1,6 +1,6 @@
 /*
- * Containers: every sample of tests/files holds exactly the parts that its table says, and damaged in any way it is no crash
- * and no part outside of the file.
+ * Containers: every sample of tests/files holds exactly the parts that its table says, and damaged in any way
+ * it is no crash and no part outside of the file.
  */
 #include "../fuzz/fuzz.h"
 #include "samples.h"
