@@ -201,6 +201,24 @@ static bool words_repeat(const struct chunk *chunk, uint8_t *sample)
     return ckpt_probe_repeats(sample, SAMPLE * width, &glances);
 }
 
+/* Tells what to try with a plane of COUNT bytes nearly all of which are equal; false for others. A Huffman code takes a bit for each of
+   them; with an entropy so far below that zstd does better, surely or perhaps. */
+static bool plan_rare(const struct ckpt_estimate *estimate, size_t count, struct plan *plan)
+{
+    enum { HEADERS = 64 };
+    const float sure = 0.04F;
+    const float perhaps = 0.1F;
+    const float longer = 1.3F; /* than the entropy */
+    if (estimate->entropy >= perhaps * (float)count) {
+        return false;
+    }
+    float size = estimate->entropy * longer + HEADERS;
+    plan->zstd = true;
+    plan->huffman = estimate->entropy > sure * (float)count;
+    plan->size = plan->huffman && plan->size < size ? plan->size : size;
+    return true;
+}
+
 /* What to try with a plane of COUNT bytes, from the N of its sample. */
 static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample, size_t n,
                                 size_t count, uint8_t *scratch, struct plan *plan)
@@ -215,15 +233,15 @@ static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample,
     plan->size = plan->huffman ? estimate.block : (float)count;
     plan->cut_count = 1;
     plan->cuts[0] = (uint32_t)count;
-    plan->zstd = counts[sample[0]] == n || ckpt_probe_repeats(sample, n, &glances);
-    if (plan->zstd) {
+    plan->zstd = false;
+    if (!plan_rare(&estimate, count, plan) && ckpt_probe_repeats(sample, n, &glances)) {
+        /* All of it will have more to repeat than the sample. */
+        const float margin = 0.8F;
         size_t got = 0;
         enum ckpt_err err = ckpt_frame_zstd(codec->frames, sample, n, scratch, &got);
         if (err != CKPT_OK) {
             return err;
         }
-        /* All of it will have more to repeat than the sample, but not much. */
-        const float margin = 0.95F;
         float other = (float)got * scale;
         plan->zstd = other * margin < plan->size;
         plan->huffman = plan->huffman && estimate.code < 2 * other;
@@ -279,9 +297,6 @@ static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t 
                              struct plan *plan, float *plain)
 {
     enum { EXACT = 16 << 10, EVERY = 4 };
-    /* With an entropy so far below the bit that a Huffman code takes zstd finds matches enough: surely, perhaps. */
-    const float sure = 0.04F;
-    const float perhaps = 0.1F;
     uint32_t count = cuts[cut_count - 1];
     unsigned every = count <= EXACT ? 1 : EVERY;
     uint32_t all[CKPT_BYTES] = {0};
@@ -313,10 +328,13 @@ static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t 
     }
     plan->cuts[plan->cut_count++] = at;
     plan->size = sum + block_size;
-    struct ckpt_estimate plainly = ckpt_probe_estimate(all, (float)every);
-    *plain = plainly.block;
-    plan->zstd = plainly.entropy < perhaps * (float)count;
-    plan->huffman = plan->size < (float)count && plainly.entropy > sure * (float)count;
+    plan->huffman = plan->size < (float)count;
+    plan->zstd = false;
+    struct ckpt_estimate estimate = ckpt_probe_estimate(all, (float)every);
+    struct plan plainly = {.size = estimate.block};
+    (void)plan_rare(&estimate, count, plan);
+    (void)plan_rare(&estimate, count, &plainly);
+    *plain = plainly.size;
 }
 
 /* Plans for the grouped differences, whose PLANES these are; *PLAIN and *GROUPED are the sizes without and with groups. */
