@@ -1,45 +1,33 @@
 /*
- * Ids and checksums. The only file that knows xxhash.h.
+ * Ids and checksums, by the fastest code that the processor has.
  */
-#include <assert.h>
+#include "hash.h"
 #include <ckpt/id.h>
 #include <string.h>
 
-/* The code comes from the header, not from the shared library: only so may a hashing state live on
-   the stack, whatever release of the library is installed later, and no hash needs an allocation.
- */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-static_assert(sizeof(XXH128_canonical_t) == CKPT_ID_SIZE, "an id is one XXH3-128");
+static const struct ckpt_hash *hash(void)
+{
+#ifdef CKPT_HASH_AVX2
+    if (__builtin_cpu_supports("avx2")) {
+        return &ckpt_hash_avx2;
+    }
+#endif
+    return &ckpt_hash_any;
+}
 
 struct ckpt_id ckpt_id_of(uint64_t seed, uint8_t salt, const void *bytes, size_t n)
 {
-    struct ckpt_id id;
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(bytes, n, seed + salt));
-    memcpy(id.bytes, canonical.digest, sizeof id.bytes);
-    return id;
+    return hash()->id(seed + salt, bytes, n);
 }
 
 uint64_t ckpt_checksum(uint64_t seed, const void *bytes, size_t n)
 {
-    return XXH3_64bits_withSeed(bytes, n, seed);
+    return hash()->checksum(seed, bytes, n, NULL, 0);
 }
 
 uint64_t ckpt_checksum2(uint64_t seed, const void *a, size_t na, const void *b, size_t nb)
 {
-    XXH3_state_t state;
-    XXH3_INITSTATE(&state); /* reset looks at the old seed */
-    /* These fail for a NULL state only (and, before 0.8.2, for a NULL input even of no bytes). */
-    (void)XXH3_64bits_reset_withSeed(&state, seed);
-    if (na > 0) {
-        (void)XXH3_64bits_update(&state, a, na);
-    }
-    if (nb > 0) {
-        (void)XXH3_64bits_update(&state, b, nb);
-    }
-    return XXH3_64bits_digest(&state);
+    return hash()->checksum(seed, a, na, b, nb);
 }
 
 bool ckpt_id_equal(const struct ckpt_id *a, const struct ckpt_id *b)

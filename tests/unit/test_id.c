@@ -2,6 +2,8 @@
  * Ids, checksums and the table of errors.
  */
 #include "unit.h"
+
+#include "hash.h"
 #include <ckpt/err.h>
 #include <ckpt/id.h>
 #include <errno.h>
@@ -110,9 +112,29 @@ static void test_errno_becomes_a_code(void **state)
     }
 }
 
+/* Whichever code the processor gets: a store may move to another one. */
+static void test_every_processor_gives_the_same(void **state)
+{
+    enum { MOST = 5000 };
+    uint8_t bytes[MOST];
+    (void)state;
+    for (size_t i = 0; i < MOST; i++) {
+        bytes[i] = (uint8_t)(i * 131 + i / 7);
+    }
+    for (size_t n = 0; n < MOST; n += 1 + n / 5) {
+        struct ckpt_id any = ckpt_hash_any.id(7, bytes, n);
+        struct ckpt_id here = ckpt_id_of(7, 0, bytes, n);
+        assert_memory_equal(&any, &here, sizeof any);
+        assert_int_equal(ckpt_hash_any.checksum(7, bytes, n, bytes, MOST - n),
+                         ckpt_checksum2(7, bytes, n, bytes, MOST - n));
+        assert_int_equal(ckpt_hash_any.checksum(7, bytes, n, NULL, 0), ckpt_checksum(7, bytes, n));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_processor_gives_the_same),
         cmocka_unit_test(test_id_is_xxh3_128_in_canonical_order),
         cmocka_unit_test(test_salt_is_added_to_the_seed),
         cmocka_unit_test(test_checksum_of_two_ranges_is_that_of_the_whole),
