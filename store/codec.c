@@ -4,6 +4,8 @@
 #include "codec.h"
 #include "bytes.h"
 #include "frame.h"
+#include "groups.h"
+#include "estimate.h"
 #include "planes.h"
 #include "probe.h"
 #include <stdlib.h>
@@ -20,8 +22,8 @@
  *            tail    the bytes after the last one, fewer than WIDTH
  *                    the planes, in order
  *
- * A plane has a byte of each word. Mode 0: these bytes; 1: one zstd frame; 2: one byte that all are equal to. There is at least one word,
- * and nothing after the last plane.
+ * A plane has a byte of each word. Mode 0: these bytes; 1: one zstd frame; 2: one byte that all are
+ * equal to. There is at least one word, and nothing after the last plane.
  */
 enum {
     AT_HEAD = 0,
@@ -33,34 +35,14 @@ enum {
 
 enum mode { MODE_RAW = 0, MODE_FRAME = 1, MODE_CONSTANT = 2 };
 
-enum {
-    WORDS_MIN = 64,     /* fewer words aren't worth a table */
-    GROUP_MIN = 2048,   /* words that are worth a Huffman table of their own */
-    SPOTS = 16,         /* samples of a chunk */
-    SPOT = 128,         /* words in each */
-    SAMPLE = SPOTS * SPOT,
-};
+enum { WORDS_MIN = 64 }; /* fewer words aren't worth a table */
 
 enum room { ROOM_PLANES, ROOM_SORTED, ROOM_SAMPLE, ROOM_FRAME, ROOM_PAYLOAD, ROOMS };
 enum { BUFFERS = 4 };
 
-/* Every difference that decoding goes through costs about as much time as decoding the whole: the Nth is to save N times so
-   much, up to ten times. */
-#define SAVED_BY_EACH 0.03F
-enum { SAVING_LINKS = 10 };
-
 struct buffer {
     void *bytes;
     size_t size;
-};
-
-/* What one plane is to become. */
-struct plan {
-    float size; /* expected */
-    bool huffman; /* what to try */
-    bool zstd;
-    size_t cut_count;
-    uint32_t cuts[CKPT_HUFFMAN_CUTS];
 };
 
 struct ckpt_codec {
@@ -69,20 +51,23 @@ struct ckpt_codec {
     struct buffer rooms[ROOMS];
     struct buffer buffers[BUFFERS];
     struct ckpt_groups groups;
-    struct plan plans[CKPT_CODECS][CKPT_PLANES]; /* of the codings that are considered */
+    struct ckpt_estimate plans[CKPT_CODECS][CKPT_PLANES]; /* of the codings that are considered */
 };
 
 /* The words of a chunk, and those of its base. */
 struct chunk {
-    struct ckpt_shape shape;
+    struct ckpt_words words;
     const uint8_t *raw;
     size_t n;
     size_t head;
     size_t tail;
-    const uint8_t *words;
-    const uint8_t *base; /* words as well; NULL for none */
-    float enough;        /* a difference may take this share of what the words take without a base */
+    float enough; /* a difference may take this share of what the words take without a base */
 };
+
+/* Every difference that decoding goes through costs about as much time as decoding the whole: the Nth is to save N times so
+   much, up to ten times. */
+#define SAVED_BY_EACH 0.03F
+enum { SAVING_LINKS = 10 };
 
 enum ckpt_err ckpt_codec_create(struct ckpt_codec **codec)
 {
@@ -149,214 +134,18 @@ static bool chunk_of(const struct ckpt_codec *codec, const uint8_t *raw, const u
         return false;
     }
     *chunk = (struct chunk){
-        .shape = {.count = (n - head) / width, .width = width, .avx2 = codec->avx2},
+        .words =
+            {
+                .shape = {.count = (n - head) / width, .width = width, .avx2 = codec->avx2},
+                .words = raw + head,
+                .base = base != NULL ? base + head : NULL,
+            },
         .raw = raw,
         .n = n,
         .head = head,
         .tail = (n - head) % width,
-        .words = raw + head,
-        .base = base != NULL ? base + head : NULL,
     };
     return true;
-}
-
-/* The sample's place K of SPOTS, in words: at uneven distances, or rows of a length that fits would be missed or seen only. */
-static size_t spot_of(const struct chunk *chunk, size_t k)
-{
-    enum { FINE = 64, PRIME = 37 };
-    size_t place = k * FINE + k * PRIME % FINE;
-    return (chunk->shape.count - SPOT) * place / ((size_t)SPOTS * FINE);
-}
-
-/* The planes of a sample of the words, or of their differences, a stride of SAMPLE apart. Returns how many words. */
-static size_t sample_planes(const struct chunk *chunk, bool differences, uint8_t *planes)
-{
-    const uint8_t *base = differences ? chunk->base : NULL;
-    if (chunk->shape.count <= SAMPLE) {
-        ckpt_planes_split(&chunk->shape, chunk->words, base, planes, SAMPLE);
-        return chunk->shape.count;
-    }
-    struct ckpt_shape shape = chunk->shape;
-    shape.count = SPOT;
-    for (size_t k = 0; k < SPOTS; k++) {
-        size_t at = spot_of(chunk, k) * shape.width;
-        ckpt_planes_split(&shape, chunk->words + at, base != NULL ? base + at : NULL,
-                          planes + k * SPOT, SAMPLE);
-    }
-    return SAMPLE;
-}
-
-/* Whether the words themselves repeat, as far as a sample can tell. */
-static bool words_repeat(const struct chunk *chunk, uint8_t *sample)
-{
-    size_t width = chunk->shape.width;
-    const struct ckpt_glances glances = {
-        .step = width, .look = SPOT * width, .piece = SPOT * width};
-    if (chunk->shape.count <= SAMPLE) {
-        return ckpt_probe_repeats(chunk->words, chunk->shape.count * width, &glances);
-    }
-    for (size_t k = 0; k < SPOTS; k++) {
-        memcpy(sample + k * SPOT * width, chunk->words + spot_of(chunk, k) * width, SPOT * width);
-    }
-    return ckpt_probe_repeats(sample, SAMPLE * width, &glances);
-}
-
-/* Tells what to try with a plane of COUNT bytes nearly all of which are equal; false for others. A Huffman code takes a bit for each of
-   them; with an entropy so far below that zstd does better, surely or perhaps. */
-static bool plan_rare(const struct ckpt_estimate *estimate, size_t count, struct plan *plan)
-{
-    enum { HEADERS = 64 };
-    const float sure = 0.04F;
-    const float perhaps = 0.1F;
-    const float longer = 1.3F; /* than the entropy */
-    if (estimate->entropy >= perhaps * (float)count) {
-        return false;
-    }
-    float size = estimate->entropy * longer + HEADERS;
-    plan->zstd = true;
-    plan->huffman = estimate->entropy > sure * (float)count;
-    plan->size = plan->huffman && plan->size < size ? plan->size : size;
-    return true;
-}
-
-/* What to try with a plane of COUNT bytes, from the N of its sample. */
-static enum ckpt_err plan_plane(struct ckpt_codec *codec, const uint8_t *sample, size_t n,
-                                size_t count, uint8_t *scratch, struct plan *plan)
-{
-    enum { ONE_IN = 64 };
-    static const struct ckpt_glances glances = {.step = 1, .look = SPOT / 4, .piece = SPOT};
-    uint32_t counts[CKPT_BYTES] = {0};
-    float scale = (float)count / (float)n;
-    ckpt_probe_count(sample, n, 1, counts);
-    struct ckpt_estimate estimate = ckpt_probe_estimate(counts, scale);
-    plan->huffman = estimate.block < (float)count - (float)count / ONE_IN;
-    plan->size = plan->huffman ? estimate.block : (float)count;
-    plan->cut_count = 1;
-    plan->cuts[0] = (uint32_t)count;
-    plan->zstd = false;
-    if (!plan_rare(&estimate, count, plan) && ckpt_probe_repeats(sample, n, &glances)) {
-        /* All of it will have more to repeat than the sample. */
-        const float margin = 0.8F;
-        size_t got = 0;
-        enum ckpt_err err = ckpt_frame_zstd(codec->frames, sample, n, scratch, &got);
-        if (err != CKPT_OK) {
-            return err;
-        }
-        float other = (float)got * scale;
-        plan->zstd = other * margin < plan->size;
-        plan->huffman = plan->huffman && estimate.code < 2 * other;
-        plan->size = other < plan->size ? other : plan->size;
-    }
-    return CKPT_OK;
-}
-
-/* Plans for the plain coding ID; *SIZE is what they should take. */
-static enum ckpt_err plan_planes(struct ckpt_codec *codec, const struct chunk *chunk,
-                                 enum ckpt_codec_id id, float *size)
-{
-    uint8_t *sample = grow(&codec->rooms[ROOM_SAMPLE], (size_t)CKPT_PLANES * SAMPLE);
-    uint8_t *scratch = grow(&codec->rooms[ROOM_FRAME], ckpt_frame_bound(SAMPLE));
-    if (sample == NULL || scratch == NULL) {
-        return CKPT_ERR_NOMEM;
-    }
-    size_t n = sample_planes(chunk, id == CKPT_CODEC_DELTA, sample);
-    float sum = 0;
-    for (unsigned j = 0; j < chunk->shape.width; j++) {
-        struct plan *plan = &codec->plans[id][j];
-        enum ckpt_err err = plan_plane(codec, sample + (size_t)j * SAMPLE, n, chunk->shape.count,
-                                       scratch, plan);
-        if (err != CKPT_OK) {
-            return err;
-        }
-        sum += plan->size;
-    }
-    *size = sum;
-    return CKPT_OK;
-}
-
-/* Where groups end that are large enough, neighbours taken together. Returns how many. */
-static size_t cut_groups(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS])
-{
-    size_t n = 0;
-    uint32_t last = 0;
-    uint32_t count = groups->start[CKPT_GROUPS];
-    for (size_t group = 0; group < CKPT_GROUPS; group++) {
-        uint32_t end = groups->start[group + 1];
-        if (end - last >= GROUP_MIN && count - end >= GROUP_MIN) {
-            cuts[n++] = end;
-            last = end;
-        }
-    }
-    cuts[n++] = count;
-    return n;
-}
-
-/* Plans one plane of grouped differences: a group joins the block before it unless a table of its own makes up for itself.
-   *PLAIN is what the plane would take with one table for all. */
-static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t cut_count,
-                             struct plan *plan, float *plain)
-{
-    enum { EXACT = 16 << 10, EVERY = 4 };
-    uint32_t count = cuts[cut_count - 1];
-    unsigned every = count <= EXACT ? 1 : EVERY;
-    uint32_t all[CKPT_BYTES] = {0};
-    uint32_t block[CKPT_BYTES] = {0};
-    float block_size = 0;
-    float sum = 0;
-    uint32_t at = 0;
-    plan->cut_count = 0;
-    for (size_t i = 0; i < cut_count; i++) {
-        uint32_t own[CKPT_BYTES] = {0};
-        uint32_t both[CKPT_BYTES];
-        ckpt_probe_count(plane + at, cuts[i] - at, every, own);
-        for (size_t b = 0; b < CKPT_BYTES; b++) {
-            all[b] += own[b];
-            both[b] = block[b] + own[b];
-        }
-        float own_size = ckpt_probe_estimate(own, (float)every).block;
-        float both_size = ckpt_probe_estimate(both, (float)every).block;
-        if (i > 0 && both_size > block_size + own_size) {
-            plan->cuts[plan->cut_count++] = at;
-            sum += block_size;
-            memcpy(block, own, sizeof block);
-            block_size = own_size;
-        } else {
-            memcpy(block, both, sizeof block);
-            block_size = both_size;
-        }
-        at = cuts[i];
-    }
-    plan->cuts[plan->cut_count++] = at;
-    plan->size = sum + block_size;
-    plan->huffman = plan->size < (float)count;
-    plan->zstd = false;
-    struct ckpt_estimate estimate = ckpt_probe_estimate(all, (float)every);
-    struct plan plainly = {.size = estimate.block};
-    (void)plan_rare(&estimate, count, plan);
-    (void)plan_rare(&estimate, count, &plainly);
-    *plain = plainly.size;
-}
-
-/* Plans for the grouped differences, whose PLANES these are; *PLAIN and *GROUPED are the sizes without and with groups. */
-static void plan_groups(struct ckpt_codec *codec, const struct chunk *chunk, const uint8_t *planes,
-                        const uint32_t *cuts, size_t cut_count, float *plain, float *grouped)
-{
-    size_t count = chunk->shape.count;
-    *plain = 0;
-    *grouped = 0;
-    for (unsigned j = 0; j < chunk->shape.width; j++) {
-        const struct plan *without = &codec->plans[CKPT_CODEC_DELTA][j];
-        struct plan *with = &codec->plans[CKPT_CODEC_GROUPED][j];
-        if (!without->huffman && !without->zstd) {
-            *with = *without;
-            *plain += without->size;
-        } else {
-            float size = 0;
-            plan_group_plane(planes + j * count, cuts, cut_count, with, &size);
-            *plain += without->zstd && without->size < size ? without->size : size;
-        }
-        *grouped += with->size;
-    }
 }
 
 static bool constant(const uint8_t *bytes, size_t n)
@@ -366,7 +155,8 @@ static bool constant(const uint8_t *bytes, size_t n)
 
 /* Writes a plane of COUNT bytes to OUT. */
 static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, size_t count,
-                               const struct plan *plan, uint8_t *out, size_t *size, enum mode *mode)
+                               const struct ckpt_estimate *plan, uint8_t *out, size_t *size,
+                               enum mode *mode)
 {
     enum ckpt_err err = CKPT_OK;
     size_t best = count;
@@ -379,7 +169,8 @@ static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, s
         return CKPT_OK;
     }
     if (plan->huffman) {
-        err = ckpt_frame_huffman(codec->frames, plane, count, plan->cuts, plan->cut_count, out, &got);
+        err =
+            ckpt_frame_huffman(codec->frames, plane, count, plan->cuts, plan->cut_count, out, &got);
         if (err == CKPT_OK && got < best) {
             best = got;
             *mode = MODE_FRAME;
@@ -404,10 +195,10 @@ static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, s
 
 /* Writes the payload whose PLANES these are, by the PLANS. */
 static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *chunk,
-                                const uint8_t *planes, const struct plan *plans, uint8_t *out,
+                                const uint8_t *planes, const struct ckpt_estimate *plans, uint8_t *out,
                                 size_t *size)
 {
-    unsigned width = chunk->shape.width;
+    unsigned width = chunk->words.shape.width;
     size_t at = AT_PLANES + (size_t)PLANE_ENTRY * width;
     memset(out, 0, at);
     out[AT_HEAD] = (uint8_t)chunk->head;
@@ -418,8 +209,9 @@ static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *ch
     for (unsigned j = 0; j < width; j++) {
         size_t stored = 0;
         enum mode mode = MODE_RAW;
-        enum ckpt_err err = put_plane(codec, planes + j * chunk->shape.count, chunk->shape.count,
-                                      &plans[j], out + at, &stored, &mode);
+        enum ckpt_err err =
+            put_plane(codec, planes + j * chunk->words.shape.count, chunk->words.shape.count,
+                      &plans[j], out + at, &stored, &mode);
         if (err != CKPT_OK) {
             return err;
         }
@@ -431,26 +223,38 @@ static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *ch
     return CKPT_OK;
 }
 
-/* The grouped planes, and plans for them. *CUTS is the number of groups; with only one nothing is made. */
+static enum ckpt_err make_plans(struct ckpt_codec *codec, const struct chunk *chunk,
+                                enum ckpt_codec_id id, float *size)
+{
+    uint8_t *scratch = grow(&codec->rooms[ROOM_SAMPLE], ckpt_estimate_scratch());
+    return scratch == NULL ? CKPT_ERR_NOMEM
+                           : ckpt_estimate_planes(codec->frames, &chunk->words, id == CKPT_CODEC_DELTA,
+                                              scratch, codec->plans[id], size);
+}
+
+/* The grouped planes, and plans for them. *CUT_COUNT is how many groups there are. */
 static enum ckpt_err group(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *planes,
                            size_t *cut_count, float *plain, float *grouped)
 {
+    const struct ckpt_words *words = &chunk->words;
     uint32_t cuts[CKPT_HUFFMAN_CUTS];
-    ckpt_groups_count(&codec->groups, &chunk->shape, chunk->base);
-    *cut_count = cut_groups(&codec->groups, cuts);
     uint8_t *sorted = grow(&codec->rooms[ROOM_SORTED], chunk->n);
     if (sorted == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    ckpt_groups_split(&codec->groups, &chunk->shape, chunk->words, chunk->base, sorted, planes,
-                      chunk->shape.count);
-    plan_groups(codec, chunk, planes, cuts, *cut_count, plain, grouped);
+    ckpt_groups_count(&codec->groups, &words->shape, words->base);
+    *cut_count = ckpt_estimate_cuts(&codec->groups, cuts);
+    ckpt_groups_split(&codec->groups, &words->shape, words->words, words->base, sorted, planes,
+                      words->shape.count);
+    ckpt_estimate_groups(words, planes, cuts, *cut_count, codec->plans[CKPT_CODEC_DELTA],
+                     codec->plans[CKPT_CODEC_GROUPED], plain, grouped);
     return CKPT_OK;
 }
 
 /*
- * Which of planes, differences and grouped differences, by the sizes to be expected: samples tell whether differences could win; then the
- * grouped planes are made, whose counts tell the sizes nearly exactly, with groups and without. *PLANES receives them when they are wanted.
+ * Which of planes, differences and grouped differences, by the sizes to be expected: samples tell
+ * whether differences could win; then the grouped planes are made, whose counts tell the sizes
+ * nearly exactly, with groups and without. *PLANES receives them when they are wanted.
  */
 static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk, uint8_t *planes,
                             enum ckpt_codec_id *id)
@@ -462,11 +266,11 @@ static enum ckpt_err choose(struct ckpt_codec *codec, const struct chunk *chunk,
     float grouped = 0;
     size_t cut_count = 0;
     *id = CKPT_CODEC_PLANES;
-    enum ckpt_err err = plan_planes(codec, chunk, CKPT_CODEC_PLANES, &size);
-    if (err == CKPT_OK && chunk->base != NULL) {
-        err = plan_planes(codec, chunk, CKPT_CODEC_DELTA, &plain);
+    enum ckpt_err err = make_plans(codec, chunk, CKPT_CODEC_PLANES, &size);
+    if (err == CKPT_OK && chunk->words.base != NULL) {
+        err = make_plans(codec, chunk, CKPT_CODEC_DELTA, &plain);
     }
-    if (err != CKPT_OK || chunk->base == NULL || plain > size * promising) {
+    if (err != CKPT_OK || chunk->words.base == NULL || plain > size * promising) {
         return err;
     }
     err = group(codec, chunk, planes, &cut_count, &plain, &grouped);
@@ -493,9 +297,9 @@ static enum ckpt_err encode_words(struct ckpt_codec *codec, const struct chunk *
     if (*id == CKPT_CODECS) {
         err = choose(codec, chunk, planes, id);
     } else {
-        err = plan_planes(codec, chunk,
-                          *id == CKPT_CODEC_PLANES ? CKPT_CODEC_PLANES : CKPT_CODEC_DELTA,
-                          &expected);
+        err =
+            make_plans(codec, chunk,
+                       *id == CKPT_CODEC_PLANES ? CKPT_CODEC_PLANES : CKPT_CODEC_DELTA, &expected);
         if (err == CKPT_OK && *id == CKPT_CODEC_GROUPED) {
             err = group(codec, chunk, planes, &cut_count, &expected, &grouped);
         }
@@ -504,14 +308,15 @@ static enum ckpt_err encode_words(struct ckpt_codec *codec, const struct chunk *
         return err;
     }
     if (*id != CKPT_CODEC_GROUPED) {
-        ckpt_planes_split(&chunk->shape, chunk->words,
-                          *id == CKPT_CODEC_DELTA ? chunk->base : NULL, planes,
-                          chunk->shape.count);
+        ckpt_planes_split(&chunk->words.shape, chunk->words.words,
+                          *id == CKPT_CODEC_DELTA ? chunk->words.base : NULL, planes,
+                          chunk->words.shape.count);
     }
     return put_planes(codec, chunk, planes, codec->plans[*id], out, size);
 }
 
-/* One zstd frame, into OUT, when that is less than *SIZE, which OUT has already unless this is the first attempt. */
+/* One zstd frame, into OUT, when that is less than *SIZE, which OUT has already unless this is the
+ * first attempt. */
 static enum ckpt_err encode_zstd(struct ckpt_codec *codec, const uint8_t *raw, size_t n,
                                  uint8_t *out, size_t *size, struct ckpt_coding *coding)
 {
@@ -556,7 +361,7 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
     }
     if (numbers.width > 1 && n <= CKPT_HUFFMAN_MAX &&
         chunk_of(codec, raw, hint->base, n, numbers.width, numbers.head, &chunk) &&
-        chunk.shape.count >= WORDS_MIN) {
+        chunk.words.shape.count >= WORDS_MIN) {
         enum ckpt_codec_id id = CKPT_CODECS;
         size_t got = 0;
         chunk.enough = enough_after(hint->chain);
@@ -565,7 +370,8 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
             size = got;
             best = (struct ckpt_coding){.id = id, .width = numbers.width};
         }
-        try_zstd = err == CKPT_OK && words_repeat(&chunk, codec->rooms[ROOM_SAMPLE].bytes);
+        try_zstd =
+            err == CKPT_OK && ckpt_estimate_repeats(&chunk.words, codec->rooms[ROOM_SAMPLE].bytes);
     }
     if (try_zstd && n > 0) {
         err = encode_zstd(codec, raw, n, out, &size, &best);
@@ -651,8 +457,7 @@ static enum ckpt_err decode_words(struct ckpt_codec *codec, const struct ckpt_co
     memcpy(raw + n - chunk.tail, payload + at, chunk.tail);
     at += chunk.tail;
     uint8_t *room = grow(&codec->rooms[ROOM_PLANES], n);
-    uint8_t *sorted =
-        coding->id == CKPT_CODEC_GROUPED ? grow(&codec->rooms[ROOM_SORTED], n) : NULL;
+    uint8_t *sorted = coding->id == CKPT_CODEC_GROUPED ? grow(&codec->rooms[ROOM_SORTED], n) : NULL;
     if (room == NULL || (coding->id == CKPT_CODEC_GROUPED && sorted == NULL)) {
         return CKPT_ERR_NOMEM;
     }
@@ -663,8 +468,8 @@ static enum ckpt_err decode_words(struct ckpt_codec *codec, const struct ckpt_co
             return CKPT_ERR_CORRUPT;
         }
         enum ckpt_err err =
-            get_plane(codec, payload + at, stored, entry >> 24, chunk.shape.count,
-                      room + j * chunk.shape.count, &planes[j]);
+            get_plane(codec, payload + at, stored, entry >> 24, chunk.words.shape.count,
+                      room + j * chunk.words.shape.count, &planes[j]);
         if (err != CKPT_OK) {
             return err;
         }
@@ -674,11 +479,11 @@ static enum ckpt_err decode_words(struct ckpt_codec *codec, const struct ckpt_co
         return CKPT_ERR_CORRUPT;
     }
     if (coding->id == CKPT_CODEC_GROUPED) {
-        ckpt_groups_count(&codec->groups, &chunk.shape, chunk.base);
-        ckpt_groups_merge(&codec->groups, &chunk.shape, planes, chunk.base, sorted,
+        ckpt_groups_count(&codec->groups, &chunk.words.shape, chunk.words.base);
+        ckpt_groups_merge(&codec->groups, &chunk.words.shape, planes, chunk.words.base, sorted,
                           raw + chunk.head);
     } else {
-        ckpt_planes_merge(&chunk.shape, planes, chunk.base, raw + chunk.head);
+        ckpt_planes_merge(&chunk.words.shape, planes, chunk.words.base, raw + chunk.head);
     }
     return CKPT_OK;
 }

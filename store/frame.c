@@ -38,7 +38,8 @@ static const struct setting zstd_settings[] = {
     {ZSTD_c_dictIDFlag, 0},
 };
 
-/* Nothing is searched for, so there is no need of tables to clear, nor of buffers between ours and zstd's. */
+/* Nothing is searched for, so there is no need of tables to clear, nor of buffers between ours and
+ * zstd's. */
 static const struct setting huffman_settings[] = {
     {ZSTD_c_compressionLevel, HUFFMAN_LEVEL},
     {ZSTD_c_strategy, ZSTD_fast},
@@ -76,7 +77,8 @@ enum ckpt_err ckpt_frames_create(struct ckpt_frames **frames)
     f->decoder = ZSTD_createDCtx();
     if (f->zstd == NULL || f->huffman == NULL || f->decoder == NULL ||
         !apply(f->zstd, zstd_settings, sizeof zstd_settings / sizeof zstd_settings[0]) ||
-        !apply(f->huffman, huffman_settings, sizeof huffman_settings / sizeof huffman_settings[0])) {
+        !apply(f->huffman, huffman_settings,
+               sizeof huffman_settings / sizeof huffman_settings[0])) {
         goto out;
     }
     *frames = f;

@@ -1,8 +1,8 @@
 /*
  * zstd frames: the only module that knows zstd.h.
  *
- * A frame carries its content size and neither a checksum (the record has one) nor a dictionary id. A struct ckpt_frames holds zstd's
- * state for one thread.
+ * A frame carries its content size and neither a checksum (the record has one) nor a dictionary id.
+ * A struct ckpt_frames holds zstd's state for one thread.
  */
 #ifndef CKPT_STORE_FRAME_H
 #define CKPT_STORE_FRAME_H
@@ -26,8 +26,8 @@ size_t ckpt_frame_bound(size_t n);
 CKPT_MUST_USE enum ckpt_err ckpt_frame_zstd(struct ckpt_frames *frames, const void *bytes, size_t n,
                                             void *out, size_t *size);
 
-/* A frame of literals only, whose blocks end at the CUTS (offsets in order, the last one N): each block has its own Huffman table,
-   or stands as it is when that is no gain. NOMEM. */
+/* A frame of literals only, whose blocks end at the CUTS (offsets in order, the last one N): each
+   block has its own Huffman table, or stands as it is when that is no gain. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_frame_huffman(struct ckpt_frames *frames, const void *bytes,
                                                size_t n, const uint32_t *cuts, size_t cut_count,
                                                void *out, size_t *size);

@@ -46,7 +46,8 @@ void ckpt_probe_count(const uint8_t *bytes, size_t n, unsigned every, uint32_t c
     }
 }
 
-/* log2 of 1 to 2^31 within 0.0001, from an integer's bits; a polynomial for the fraction (a fit at Chebyshev's points). */
+/* log2 of 1 to 2^31 within 0.0001, from an integer's bits; a polynomial for the fraction (a fit at
+ * Chebyshev's points). */
 static inline float log2_of(uint32_t n)
 {
     float f = (float)(int32_t)n; /* signed: that is one instruction */
@@ -57,7 +58,8 @@ static inline float log2_of(uint32_t n)
     memcpy(&f, &bits, sizeof f);
     float t = f - 1;
     return exponent +
-           t * (1.4426157F + t * (-0.7170639F + t * (0.4422742F + t * (-0.2277126F + t * 0.0599456F))));
+           t * (1.4426157F +
+                t * (-0.7170639F + t * (0.4422742F + t * (-0.2277126F + t * 0.0599456F))));
 }
 
 struct summary {
@@ -97,7 +99,8 @@ static struct summary summarise(const uint32_t counts[CKPT_BYTES])
     return s;
 }
 
-/* A Huffman code has whole bits: a byte that is more than half of all costs one, the others that and what tells them apart. */
+/* A Huffman code has whole bits: a byte that is more than half of all costs one, the others that
+ * and what tells them apart. */
 static float code_bits(const struct summary *s)
 {
     if (s->kinds < 2) {
@@ -107,16 +110,16 @@ static float code_bits(const struct summary *s)
     if (s->most <= others) {
         return s->bits;
     }
-    float apart = s->bits -
-                  ((float)s->total * log2_of(s->total) - (float)s->most * log2_of(s->most) -
-                   (float)others * log2_of(others));
+    float apart = s->bits - ((float)s->total * log2_of(s->total) -
+                             (float)s->most * log2_of(s->most) - (float)others * log2_of(others));
     return (float)s->total + apart;
 }
 
 struct ckpt_estimate ckpt_probe_estimate(const uint32_t counts[CKPT_BYTES], float scale)
 {
-    /* Measured on planes of weights: the code is about 1 % longer than the entropy; a table takes 4 bits for each kind of byte, and less
-       when they are many; headers and the four streams' lengths. A block of one kind is 4 bytes. */
+    /* Measured on planes of weights: the code is about 1 % longer than the entropy; a table takes 4
+       bits for each kind of byte, and less when they are many; headers and the four streams'
+       lengths. A block of one kind is 4 bytes. */
     enum { FIXED = 16, TABLE_MAX = 96, HEADER = 3 };
     const float longer = 1.008F;
     const float half_nat = 0.7213475F; /* in bits */
@@ -125,7 +128,8 @@ struct ckpt_estimate ckpt_probe_estimate(const uint32_t counts[CKPT_BYTES], floa
     if (s.kinds < 2) {
         return e;
     }
-    /* Miller and Madow: the entropy of a sample is low by half a nat for each kind but one, in total. */
+    /* Miller and Madow: the entropy of a sample is low by half a nat for each kind but one, in
+     * total. */
     float low = (scale - 1) * half_nat * (float)(s.kinds - 1);
     float total = (float)s.total * scale;
     float table = (float)(s.kinds / 2 < TABLE_MAX ? s.kinds / 2 : TABLE_MAX);
@@ -167,7 +171,8 @@ enum {
     SCALE = 2,      /* sizes are compared only; but not as if there were no more bytes */
 };
 
-/* Every 8th byte of the samples from each phase, which the columns of the narrower words are sums of. */
+/* Every 8th byte of the samples from each phase, which the columns of the narrower words are sums
+ * of. */
 static void count_columns(const uint8_t *bytes, size_t n, uint32_t columns[8][CKPT_BYTES])
 {
     size_t spot = n / SPOTS < SPOT ? n / SPOTS : SPOT;
@@ -224,8 +229,9 @@ static float planes_size(const uint8_t *bytes, size_t n, unsigned width, size_t 
     return size;
 }
 
-/* Where words begin: most exponents are much alike, so their plane is the shortest; it may be whole at another phase too (the rotation
-   takes the sign out of any byte), but on top it stands at one only. */
+/* Where words begin: most exponents are much alike, so their plane is the shortest; it may be whole
+   at another phase too (the rotation takes the sign out of any byte), but on top it stands at one
+   only. */
 static size_t find_head(const uint8_t *bytes, size_t n, unsigned width)
 {
     const float as_good = 1.02F;
@@ -253,7 +259,8 @@ struct ckpt_numbers ckpt_probe_numbers(const uint8_t *bytes, size_t n)
     uint32_t columns[8][CKPT_BYTES] = {{0}};
     struct ckpt_numbers numbers = {0};
     count_columns(bytes, n, columns);
-    /* Wider words must be worth it, or noise would decide; and columns must tell something that the bytes alone don't. */
+    /* Wider words must be worth it, or noise would decide; and columns must tell something that the
+     * bytes alone don't. */
     float best = columns_size(columns, 1) * 0.97F;
     for (unsigned width = 2; width <= 8 && n >= (size_t)LEAST * width; width *= 2) {
         float size = columns_size(columns, width);

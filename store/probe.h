@@ -1,7 +1,7 @@
 /*
- * What bytes look like: how long their Huffman code would be, whether they repeat, whether they are numbers. Estimates, for choosing a
- * coding; whether they are right costs bytes, never correctness. They depend on the bytes alone, and not on the processor. Pure
- * functions; any thread.
+ * What bytes look like: how long their Huffman code would be, whether they repeat, whether they are
+ * numbers. Estimates, for choosing a coding; whether they are right costs bytes, never correctness.
+ * They depend on the bytes alone, and not on the processor. Pure functions; any thread.
  */
 #ifndef CKPT_STORE_PROBE_H
 #define CKPT_STORE_PROBE_H
@@ -32,11 +32,13 @@ struct ckpt_glances {
     size_t piece; /* of each piece of so many */
 };
 
-/* Whether a noticeable part of these strings repeats one before: what Huffman codes can't see. At most 64 KiB. */
+/* Whether a noticeable part of these strings repeats one before: what Huffman codes can't see. At
+ * most 64 KiB. */
 bool ckpt_probe_repeats(const uint8_t *bytes, size_t n, const struct ckpt_glances *glances);
 
 struct ckpt_numbers {
-    uint8_t width; /* bytes of a word, 2, 4 or 8; 0: these are no numbers, or none that byte planes help */
+    uint8_t width; /* bytes of a word, 2, 4 or 8; 0: these are no numbers, or none that byte planes
+                      help */
     uint8_t head;  /* bytes before the first word, less than the width */
 };
 

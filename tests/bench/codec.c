@@ -3,9 +3,10 @@
  *
  *     bench_codec WIDTH FILE [BASE [CHUNK [ROUNDS]]]
  *
- * One line for each coding that is possible and one for what encode chooses ("auto"): stored size, speed in and out, on one thread. Sizes
- * and speeds are of the same chunks, taken in turn in each round; speeds are medians. Below: how often each coding was chosen,
- * and how much more the choices take than the smallest of all would.
+ * One line for each coding that is possible and one for what encode chooses ("auto"): stored size,
+ * speed in and out, on one thread. Sizes and speeds are of the same chunks, taken in turn in each
+ * round; speeds are medians. Below: how often each coding was chosen, and how much more the choices
+ * take than the smallest of all would.
  */
 #include "codec.h"
 #include <stdio.h>
@@ -13,7 +14,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { CHUNK = 256 << 10, ROUNDS = 7, ROUNDS_MAX = 99, MOST = 8 << 20, WAYS = CKPT_CODECS + 1, AUTO = CKPT_CODECS };
+enum {
+    CHUNK = 256 << 10,
+    ROUNDS = 7,
+    ROUNDS_MAX = 99,
+    MOST = 8 << 20,
+    WAYS = CKPT_CODECS + 1,
+    AUTO = CKPT_CODECS
+};
 
 static const char *const names[WAYS] = {"raw", "zstd -3", "planes", "delta", "grouped", "auto"};
 
@@ -38,7 +46,7 @@ struct bench {
     unsigned rounds;
     struct ckpt_hint hint;
     struct payload *payloads[WAYS];
-    double in[WAYS][ROUNDS_MAX];  /* seconds */
+    double in[WAYS][ROUNDS_MAX]; /* seconds */
     double out[WAYS][ROUNDS_MAX];
 };
 
@@ -174,8 +182,8 @@ static void report(const struct bench *b)
         }
         double in = median(b->in[way], b->rounds);
         double out = median(b->out[way], b->rounds);
-        printf("%-8s %7.4f  %9.2f %6.2f  %9.2f %6.2f\n", names[way], (double)size / bytes, bytes / in / 1e9,
-               zstd_in / in, bytes / out / 1e9, zstd_out / out);
+        printf("%-8s %7.4f  %9.2f %6.2f  %9.2f %6.2f\n", names[way], (double)size / bytes,
+               bytes / in / 1e9, zstd_in / in, bytes / out / 1e9, zstd_out / out);
     }
     size_t picked = 0;
     for (size_t i = 0; i < b->chunks; i++) {

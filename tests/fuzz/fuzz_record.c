@@ -1,11 +1,14 @@
 /*
- * Records that anybody may have written: parse, decode with a base, and once more as the codec alone sees a payload. For libFuzzer:
+ * Records that anybody may have written: parse, decode with a base, and once more as the codec
+ * alone sees a payload. For libFuzzer:
  *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Istore tests/fuzz/fuzz_record.c store/codec.c
- *         store/frame.c store/planes.c store/probe.c store/record.c store/id.c store/err.c -lzstd -o fuzz_record
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Istore
+ * tests/fuzz/fuzz_record.c store/codec.c store/frame.c store/planes.c store/probe.c store/record.c
+ * store/id.c store/err.c -lzstd -o fuzz_record
  *
- * (store/ and the other .c files as a whole do as well.) The input is a record; its checksum, lengths and, mostly, its magic are put
- * right first, or nothing would ever get past them. What decodes is encoded again from the same base and must come back.
+ * (store/ and the other .c files as a whole do as well.) The input is a record; its checksum,
+ * lengths and, mostly, its magic are put right first, or nothing would ever get past them. What
+ * decodes is encoded again from the same base and must come back.
  */
 #include "bytes.h"
 #include "codec.h"
@@ -16,7 +19,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SEED = 0x5eed, RAW_MAX = 1 << 18, AT_FORMAT = 4, AT_RAW_SIZE = 16, AT_PAYLOAD_SIZE = 20, AT_CHECKSUM = 56 };
+enum {
+    SEED = 0x5eed,
+    RAW_MAX = 1 << 18,
+    AT_FORMAT = 4,
+    AT_RAW_SIZE = 16,
+    AT_PAYLOAD_SIZE = 20,
+    AT_CHECKSUM = 56
+};
 
 static void check(int holds)
 {
@@ -49,7 +59,8 @@ static void seal(uint8_t *record, size_t size)
     ckpt_put_le32(record + AT_RAW_SIZE, ckpt_get_le32(record + AT_RAW_SIZE) % RAW_MAX);
     ckpt_put_le32(record + AT_PAYLOAD_SIZE, (uint32_t)(size - CKPT_RECORD_HEADER));
     ckpt_put_le64(record + AT_CHECKSUM,
-                  ckpt_checksum2(SEED, record, AT_CHECKSUM, record + CKPT_RECORD_HEADER, size - CKPT_RECORD_HEADER));
+                  ckpt_checksum2(SEED, record, AT_CHECKSUM, record + CKPT_RECORD_HEADER,
+                                 size - CKPT_RECORD_HEADER));
 }
 
 /* What came out of a payload goes in again, by each hint, and comes back. */
@@ -78,14 +89,16 @@ static void decode(struct ckpt_codec *codec, const struct ckpt_record *record)
     uint8_t *base = make_base(n);
     /* The id is of other bytes, so this fails in the end at the latest. */
     (void)!ckpt_record_decode(codec, SEED, record, base, raw);
-    if (ckpt_codec_decode(codec, &record->coding, record->payload, record->payload_size, base, raw, n) == CKPT_OK) {
+    if (ckpt_codec_decode(codec, &record->coding, record->payload, record->payload_size, base, raw,
+                          n) == CKPT_OK) {
         again(codec, raw, base, n);
     }
     free(base);
     free(raw);
 }
 
-/* The input as raw bytes instead: encoded, then damaged as its first bytes say. So zstd's frames are seen, which mutations hardly hit. */
+/* The input as raw bytes instead: encoded, then damaged as its first bytes say. So zstd's frames
+ * are seen, which mutations hardly hit. */
 static void damage(struct ckpt_codec *codec, const uint8_t *data, size_t n)
 {
     enum { PAIRS = 8 };
@@ -124,7 +137,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint8_t *copy = need(malloc(size));
     memcpy(copy, data, size);
-    check(ckpt_record_parse(SEED, copy, size, &record) == CKPT_ERR_CORRUPT || memcmp(copy, "CKO1", 4) == 0);
+    check(ckpt_record_parse(SEED, copy, size, &record) == CKPT_ERR_CORRUPT ||
+          memcmp(copy, "CKO1", 4) == 0);
     seal(copy, size);
     check(ckpt_codec_create(&codec) == CKPT_OK);
     if (ckpt_record_parse(SEED, copy, size, &record) == CKPT_OK) {

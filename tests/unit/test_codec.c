@@ -85,7 +85,8 @@ static uint8_t *counters64(size_t n, uint64_t seed)
 
 static uint8_t *text(size_t n, uint64_t seed)
 {
-    static const char *const words[] = {"layer", "weight", "bias", ".", "norm", "attention", "\n", " "};
+    static const char *const words[] = {"layer", "weight",    "bias", ".",
+                                        "norm",  "attention", "\n",   " "};
     uint8_t *bytes = malloc(n + 16);
     assert_non_null(bytes);
     for (size_t i = 0; i < n;) {
@@ -97,14 +98,15 @@ static uint8_t *text(size_t n, uint64_t seed)
 }
 
 static const struct contents all_contents[] = {
-    {"noise", unit_noise},       {"halves", unit_weights},    {"zeros", zeros},
-    {"floats32", floats32},      {"floats64", floats64},      {"bfloats16", bfloats16},
+    {"noise", unit_noise},      {"halves", unit_weights}, {"zeros", zeros},
+    {"floats32", floats32},     {"floats64", floats64},   {"bfloats16", bfloats16},
     {"counters64", counters64}, {"text", text},
 };
 
 enum { CONTENTS = sizeof all_contents / sizeof all_contents[0] };
 
-/* An older state: words of WIDTH bytes as integers that differ by less than 2^BITS, one in four not at all. */
+/* An older state: words of WIDTH bytes as integers that differ by less than 2^BITS, one in four not
+ * at all. */
 static uint8_t *older(const uint8_t *raw, size_t n, unsigned width, unsigned bits, uint64_t seed)
 {
     uint8_t *base = malloc(n + 1);
@@ -147,8 +149,9 @@ static void expect_back(struct ckpt_codec *codec, const struct ckpt_coding *codi
 
 static void test_everything_comes_back(void **state)
 {
-    static const size_t sizes[] = {1,    2,    3,     7,     8,      9,      63,     100,    255,   512,
-                                   1023, 4096, 16387, 65551, 131072, 262144, 262143, 524294, 3 << 20};
+    static const size_t sizes[] = {1,      2,      3,      7,      8,      9,     63,
+                                   100,    255,    512,    1023,   4096,   16387, 65551,
+                                   131072, 262144, 262143, 524294, 3 << 20};
     static const uint8_t widths[] = {0, 1, 2, 4, 8};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (size_t k = 0; k < CONTENTS; k++) {
@@ -240,7 +243,8 @@ static void test_the_coding_suits_the_bytes(void **state)
     }
 }
 
-/* What training does: large weights change by more. Then grouping pays; a base that has nothing to do with the bytes doesn't. */
+/* What training does: large weights change by more. Then grouping pays; a base that has nothing to
+ * do with the bytes doesn't. */
 static void test_groups_win_where_the_exponent_tells_the_change(void **state)
 {
     enum { N = 256 << 10 };
@@ -280,8 +284,7 @@ static void test_words_are_found_at_any_phase(void **state)
             uint8_t *whole = all_contents[k].make(N + 8, 20 + k);
             uint8_t *payload = encode(*state, whole + head, N, 0, NULL, 0, &size, &coding);
             assert_int_equal(coding.id, CKPT_CODEC_PLANES);
-            assert_int_equal(payload[0],
-                             (coding.width - head % coding.width) % coding.width);
+            assert_int_equal(payload[0], (coding.width - head % coding.width) % coding.width);
             expect_back(*state, &coding, payload, size, NULL, whole + head, N);
             free(payload);
             free(whole);
@@ -289,7 +292,8 @@ static void test_words_are_found_at_any_phase(void **state)
     }
 }
 
-/* Rows of an embedding that were never used: nothing moved there, in the rows between everything. */
+/* Rows of an embedding that were never used: nothing moved there, in the rows between everything.
+ */
 static void test_rows_that_repeat_are_seen(void **state)
 {
     enum { N = 256 << 10, ROW = 1024 };
@@ -355,7 +359,8 @@ static void test_the_encoding_depends_on_the_arguments_alone(void **state)
         uint8_t *raw = all_contents[k].make(SOME, 3);
         uint8_t *base = older(raw, SOME, 4, 6, 4);
         uint8_t *noise = unit_noise(2 * SOME, 4);
-        free(encode(*state, noise, 2 * SOME, 0, NULL, 0, &size, &coding)); /* leaves something behind */
+        free(encode(*state, noise, 2 * SOME, 0, NULL, 0, &size,
+                    &coding)); /* leaves something behind */
         uint8_t *one = encode(*state, raw, SOME, 4, base, 0, &size, &coding);
         assert_ok(ckpt_codec_create(&fresh));
         uint8_t *other = encode(fresh, raw, SOME, 4, base, 0, &other_size, &other_coding);
@@ -443,21 +448,22 @@ static void test_raw_must_have_the_exact_size(void **state)
 static void test_other_than_whole_planes_is_corrupt(void **state)
 {
     enum { N = 4 * 20 + 3 };
-    static const enum ckpt_codec_id ids[] = {CKPT_CODEC_PLANES, CKPT_CODEC_DELTA, CKPT_CODEC_GROUPED};
+    static const enum ckpt_codec_id ids[] = {CKPT_CODEC_PLANES, CKPT_CODEC_DELTA,
+                                             CKPT_CODEC_GROUPED};
     /* head 1, so 20 words and a tail of 2: planes raw, constant, constant, raw */
-    uint8_t good[4 + 16 + 3 + 20 + 1 + 1 + 20 + 1] = {1, 0, 0, 0, 20, 0, 0, 0, 1, 0,
-                                                      0, 2, 1, 0, 0,  2, 20};
+    uint8_t good[4 + 16 + 3 + 20 + 1 + 1 + 20 + 1] = {1, 0, 0, 0, 20, 0, 0, 0, 1,
+                                                      0, 0, 2, 1, 0,  0, 2, 20};
     enum { SIZE = sizeof good - 1 };
     static const struct {
         size_t at;
         uint8_t value;
     } table[] = {
-        {0, 4},  {0, 255},          /* the head */
-        {0, 0},  {0, 2},            /* a possible one, for other lengths */
-        {1, 1},  {2, 1},   {3, 1},  /* reserved */
+        {0, 4},  {0, 255},                    /* the head */
+        {0, 0},  {0, 2},                      /* a possible one, for other lengths */
+        {1, 1},  {2, 1},   {3, 1},            /* reserved */
         {4, 19}, {4, 21},  {5, 1},  {6, 255}, /* a raw plane of another length */
         {7, 1},  {7, 2},   {7, 3},  {7, 255}, /* modes that don't fit, that don't exist */
-        {8, 0},  {8, 2},   {10, 1}, /* a constant is one byte */
+        {8, 0},  {8, 2},   {10, 1},           /* a constant is one byte */
         {11, 0}, {11, 1},  {16, 0},
     };
     for (size_t k = 0; k < 3; k++) {
@@ -496,7 +502,8 @@ static void test_other_than_whole_planes_is_corrupt(void **state)
     }
 }
 
-/* The record's checksum keeps such bytes away; should they come, nothing is written out of bounds. */
+/* The record's checksum keeps such bytes away; should they come, nothing is written out of bounds.
+ */
 static void test_damaged_payloads_do_no_harm(void **state)
 {
     enum { N = 20000 };

@@ -1,7 +1,8 @@
 /*
- * Words to planes and back: as a plain definition says, for every width, length and alignment, and the same with and without vectors.
+ * Words to planes and back: as a plain definition says, for every width, length and alignment, and
+ * the same with and without vectors.
  */
-#include "planes.h"
+#include "groups.h"
 #include "unit.h"
 
 enum { MOST = 5000 };
@@ -9,8 +10,9 @@ enum { MOST = 5000 };
 static const unsigned widths[] = {2, 4, 8};
 
 /* Lengths around those of vectors, parts and lanes. */
-static const size_t counts[] = {0,  1,   2,   31,  32,  33,  63,  64,   65,   127,  128, 255,
-                                256, 257, 511, 512, 777, 1023, 1024, 1025, 1279, 1280, 1281, 2048, MOST};
+static const size_t counts[] = {0,    1,    2,    31,   32,   33,   63,  64,  65,
+                                127,  128,  255,  256,  257,  511,  512, 777, 1023,
+                                1024, 1025, 1279, 1280, 1281, 2048, MOST};
 
 static uint64_t get(const uint8_t *p, unsigned width)
 {
@@ -69,7 +71,8 @@ static void expect_untouched(const struct made *m, size_t count, unsigned width)
     }
 }
 
-/* Random words, and a base some of whose words are equal, near, and extreme. At odd addresses: the caller frees one byte before. */
+/* Random words, and a base some of whose words are equal, near, and extreme. At odd addresses: the
+ * caller frees one byte before. */
 static void make(size_t n, unsigned width, uint64_t seed, uint8_t **words, uint8_t **base)
 {
     *words = unit_noise(n + 1, seed);
@@ -200,8 +203,8 @@ static void test_a_float_s_parts_stand_where_they_should(void **state)
         float value;
         uint8_t planes[4];
     } table[] = {
-        {1.0F, {0, 0, 0, 127}},  {-1.0F, {1, 0, 0, 127}},    {2.0F, {0, 0, 0, 128}},
-        {1.5F, {0, 0, 0x80, 127}}, {-0.0F, {1, 0, 0, 0}}, {0.15625F, {0, 0, 0x40, 124}},
+        {1.0F, {0, 0, 0, 127}},    {-1.0F, {1, 0, 0, 127}}, {2.0F, {0, 0, 0, 128}},
+        {1.5F, {0, 0, 0x80, 127}}, {-0.0F, {1, 0, 0, 0}},   {0.15625F, {0, 0, 0x40, 124}},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct ckpt_shape shape = {.count = 1, .width = 4};

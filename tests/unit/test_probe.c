@@ -120,9 +120,10 @@ static void put(uint8_t *at, enum make make, uint64_t *random)
     int64_t i64 = (int64_t)(50257 * uniform(random));
     memcpy(&bits, &f, 4);
     /* A half float of the same value, without rounding, which none of these values needs. */
-    uint16_t half = (uint16_t)((bits >> 16 & 0x8000) |
-                               ((((bits >> 23 & 0xff) > 112 ? (bits >> 23 & 0xff) - 112 : 0) << 10) |
-                                (bits >> 13 & 0x3ff)));
+    uint16_t half =
+        (uint16_t)((bits >> 16 & 0x8000) |
+                   ((((bits >> 23 & 0xff) > 112 ? (bits >> 23 & 0xff) - 112 : 0) << 10) |
+                    (bits >> 13 & 0x3ff)));
     switch (make) {
     case NOISE:
         *at = (uint8_t)unit_random(random);
@@ -159,7 +160,7 @@ static void test_numbers_are_found_with_width_and_phase(void **state)
     (void)state;
     static const struct {
         enum make make;
-        uint8_t size; /* of an element */
+        uint8_t size;  /* of an element */
         uint8_t width; /* expected */
     } table[] = {
         {NOISE, 1, 0}, {TEXT, 1, 0}, {BYTES, 1, 0}, {F16, 2, 2}, {BF16, 2, 2},
@@ -176,7 +177,8 @@ static void test_numbers_are_found_with_width_and_phase(void **state)
             for (size_t skip = 0; skip < table[i].size; skip++) {
                 struct ckpt_numbers numbers = ckpt_probe_numbers(bytes + skip, n);
                 assert_int_equal(numbers.width, table[i].width);
-                if (table[i].make != I32 && table[i].make != I64) { /* their zeros could stand at either end */
+                if (table[i].make != I32 &&
+                    table[i].make != I64) { /* their zeros could stand at either end */
                     assert_int_equal(numbers.head, (table[i].size - skip) % table[i].size);
                 }
                 assert_true(numbers.head < table[i].size);

@@ -218,18 +218,17 @@ static void test_fields_that_contradict_each_other_are_corrupt(void **state)
         uint8_t base;
         enum ckpt_err expected;
     } table[] = {
-        {1, 1, 0, 0, CKPT_OK},
-        {1, 2, 2, 0, CKPT_OK},          {1, 2, 4, 0, CKPT_OK},
-        {1, 2, 8, 0, CKPT_OK},          {1, 3, 4, 1, CKPT_OK},
-        {1, 4, 4, 1, CKPT_OK},          {2, 1, 0, 0, CKPT_OK},
-        {1, 1, 4, 0, CKPT_ERR_CORRUPT}, {1, 1, 0, 1, CKPT_ERR_CORRUPT},
-        {1, 2, 0, 0, CKPT_ERR_CORRUPT}, {1, 2, 1, 0, CKPT_ERR_CORRUPT},
-        {1, 2, 3, 0, CKPT_ERR_CORRUPT}, {1, 2, 16, 0, CKPT_ERR_CORRUPT},
-        {1, 2, 4, 1, CKPT_ERR_CORRUPT}, {1, 3, 4, 0, CKPT_ERR_CORRUPT},
-        {1, 4, 4, 0, CKPT_ERR_CORRUPT}, {1, 3, 0, 1, CKPT_ERR_CORRUPT},
-        {2, 2, 4, 0, CKPT_ERR_CORRUPT}, {2, 3, 4, 1, CKPT_ERR_CORRUPT},
-        {2, 4, 4, 1, CKPT_ERR_CORRUPT}, {1, 5, 4, 0, CKPT_ERR_FORMAT},
-        {3, 2, 4, 0, CKPT_ERR_FORMAT},
+        {1, 1, 0, 0, CKPT_OK},           {1, 2, 2, 0, CKPT_OK},
+        {1, 2, 4, 0, CKPT_OK},           {1, 2, 8, 0, CKPT_OK},
+        {1, 3, 4, 1, CKPT_OK},           {1, 4, 4, 1, CKPT_OK},
+        {2, 1, 0, 0, CKPT_OK},           {1, 1, 4, 0, CKPT_ERR_CORRUPT},
+        {1, 1, 0, 1, CKPT_ERR_CORRUPT},  {1, 2, 0, 0, CKPT_ERR_CORRUPT},
+        {1, 2, 1, 0, CKPT_ERR_CORRUPT},  {1, 2, 3, 0, CKPT_ERR_CORRUPT},
+        {1, 2, 16, 0, CKPT_ERR_CORRUPT}, {1, 2, 4, 1, CKPT_ERR_CORRUPT},
+        {1, 3, 4, 0, CKPT_ERR_CORRUPT},  {1, 4, 4, 0, CKPT_ERR_CORRUPT},
+        {1, 3, 0, 1, CKPT_ERR_CORRUPT},  {2, 2, 4, 0, CKPT_ERR_CORRUPT},
+        {2, 3, 4, 1, CKPT_ERR_CORRUPT},  {2, 4, 4, 1, CKPT_ERR_CORRUPT},
+        {1, 5, 4, 0, CKPT_ERR_FORMAT},   {3, 2, 4, 0, CKPT_ERR_FORMAT},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         f->record[5] = table[i].kind;
@@ -295,26 +294,19 @@ static void test_chunks_have_a_limit_and_nothing_is_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_the_header_stands_as_documented, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_a_record_comes_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_any_flipped_bit_is_corrupt, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_a_wrong_length_is_corrupt, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_another_store_s_record_is_corrupt, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_header_stands_as_documented, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_record_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_any_flipped_bit_is_corrupt, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_wrong_length_is_corrupt, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_store_s_record_is_corrupt, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_intact_but_unknown_is_newer_or_refused, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_a_difference_names_its_base, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_difference_names_its_base, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_base_that_does_not_help_is_not_named, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_fields_that_contradict_each_other_are_corrupt, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_the_id_of_what_comes_out_is_checked, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_id_of_what_comes_out_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_chunks_have_a_limit_and_nothing_is_empty, setup,
                                         teardown),
     };
