@@ -18,8 +18,9 @@
  *     16     4  raw length
  *     20     4  payload length
  *     24    16  id
- *     40    16  base id: of the chunk, of the same raw length, that delta and grouped need; else
- * zero 56     8  XXH3-64 with the store's seed of bytes 0..55 followed by the payload 64 payload
+ *     40    16  base id, of the chunk that delta and grouped need (of the same raw length); else zero
+ *     56     8  XXH3-64 with the store's seed of bytes 0..55 followed by the payload
+ *     64        payload
  *
  * A later record format keeps magic, header size and checksum in their places: so a record that is
  * only newer can be told from a damaged one.

@@ -1,14 +1,13 @@
 /*
- * Records that anybody may have written: parse, decode with a base, and once more as the codec
- * alone sees a payload. For libFuzzer:
+ * Records that anybody may have written, for libFuzzer:
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Istore
- * tests/fuzz/fuzz_record.c store/codec.c store/frame.c store/planes.c store/probe.c store/record.c
- * store/id.c store/err.c -lzstd -o fuzz_record
+ *           tests/fuzz/fuzz_record.c store/{codec,plan,planes,groups,probe,frame,record,id,err}.c
+ *           -lzstd -o fuzz_record
  *
- * (store/ and the other .c files as a whole do as well.) The input is a record; its checksum,
- * lengths and, mostly, its magic are put right first, or nothing would ever get past them. What
- * decodes is encoded again from the same base and must come back.
+ * (or with all of store/). The input is taken for a record: its magic, format, lengths and checksum
+ * are put right first, or hardly anything would get past them. What decodes is encoded again in
+ * every way and must come back. Then the input is taken for a chunk: encoded, damaged, decoded.
  */
 #include "bytes.h"
 #include "codec.h"
@@ -22,7 +21,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum {
     SEED = 0x5eed,
     RAW_MAX = 1 << 18,
-    AT_FORMAT = 4,
     AT_RAW_SIZE = 16,
     AT_PAYLOAD_SIZE = 20,
     AT_CHECKSUM = 56
