@@ -5,7 +5,7 @@
 #include "bytes.h"
 #include "frame.h"
 #include "groups.h"
-#include "estimate.h"
+#include "attempt.h"
 #include "planes.h"
 #include "probe.h"
 #include <stdlib.h>
@@ -51,7 +51,7 @@ struct ckpt_codec {
     struct buffer rooms[ROOMS];
     struct buffer buffers[BUFFERS];
     struct ckpt_groups groups;
-    struct ckpt_estimate plans[CKPT_CODECS][CKPT_PLANES]; /* of the codings that are considered */
+    struct ckpt_attempt plans[CKPT_CODECS][CKPT_PLANES]; /* of the codings that are considered */
 };
 
 /* The words of a chunk, and those of its base. */
@@ -155,7 +155,7 @@ static bool constant(const uint8_t *bytes, size_t n)
 
 /* Writes a plane of COUNT bytes to OUT. */
 static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, size_t count,
-                               const struct ckpt_estimate *plan, uint8_t *out, size_t *size,
+                               const struct ckpt_attempt *plan, uint8_t *out, size_t *size,
                                enum mode *mode)
 {
     enum ckpt_err err = CKPT_OK;
@@ -195,7 +195,7 @@ static enum ckpt_err put_plane(struct ckpt_codec *codec, const uint8_t *plane, s
 
 /* Writes the payload whose PLANES these are, by the PLANS. */
 static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *chunk,
-                                const uint8_t *planes, const struct ckpt_estimate *plans, uint8_t *out,
+                                const uint8_t *planes, const struct ckpt_attempt *plans, uint8_t *out,
                                 size_t *size)
 {
     unsigned width = chunk->words.shape.width;
@@ -226,9 +226,9 @@ static enum ckpt_err put_planes(struct ckpt_codec *codec, const struct chunk *ch
 static enum ckpt_err make_plans(struct ckpt_codec *codec, const struct chunk *chunk,
                                 enum ckpt_codec_id id, float *size)
 {
-    uint8_t *scratch = grow(&codec->rooms[ROOM_SAMPLE], ckpt_estimate_scratch());
+    uint8_t *scratch = grow(&codec->rooms[ROOM_SAMPLE], ckpt_attempt_scratch());
     return scratch == NULL ? CKPT_ERR_NOMEM
-                           : ckpt_estimate_planes(codec->frames, &chunk->words, id == CKPT_CODEC_DELTA,
+                           : ckpt_attempt_planes(codec->frames, &chunk->words, id == CKPT_CODEC_DELTA,
                                               scratch, codec->plans[id], size);
 }
 
@@ -243,10 +243,10 @@ static enum ckpt_err group(struct ckpt_codec *codec, const struct chunk *chunk, 
         return CKPT_ERR_NOMEM;
     }
     ckpt_groups_count(&codec->groups, &words->shape, words->base);
-    *cut_count = ckpt_estimate_cuts(&codec->groups, cuts);
+    *cut_count = ckpt_attempt_cuts(&codec->groups, cuts);
     ckpt_groups_split(&codec->groups, &words->shape, words->words, words->base, sorted, planes,
                       words->shape.count);
-    ckpt_estimate_groups(words, planes, cuts, *cut_count, codec->plans[CKPT_CODEC_DELTA],
+    ckpt_attempt_groups(words, planes, cuts, *cut_count, codec->plans[CKPT_CODEC_DELTA],
                      codec->plans[CKPT_CODEC_GROUPED], plain, grouped);
     return CKPT_OK;
 }
@@ -371,7 +371,7 @@ enum ckpt_err ckpt_codec_encode(struct ckpt_codec *codec, const void *raw, size_
             best = (struct ckpt_coding){.id = id, .width = numbers.width};
         }
         try_zstd =
-            err == CKPT_OK && ckpt_estimate_repeats(&chunk.words, codec->rooms[ROOM_SAMPLE].bytes);
+            err == CKPT_OK && ckpt_attempt_repeats(&chunk.words, codec->rooms[ROOM_SAMPLE].bytes);
     }
     if (try_zstd && n > 0) {
         err = encode_zstd(codec, raw, n, out, &size, &best);

@@ -3,7 +3,7 @@
  * encoder.
  *
  *     codec.c    which coding, and the payloads
- *     estimate.c what to try with each plane, and what it should take
+ *     attempt.c  what to try with each plane, and what it should take
  *     probe.c    estimates from counts; whether bytes are numbers, and of what width
  *     planes.c   words and differences to byte planes, and back
  *     groups.c   differences sorted by what they are differences from

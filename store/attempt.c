@@ -1,7 +1,7 @@
 /*
  * Plans from samples and counts.
  */
-#include "estimate.h"
+#include "attempt.h"
 #include "probe.h"
 #include <string.h>
 
@@ -40,7 +40,7 @@ static size_t sample_planes(const struct ckpt_words *words, bool differences, ui
     return SAMPLE;
 }
 
-bool ckpt_estimate_repeats(const struct ckpt_words *words, uint8_t *scratch)
+bool ckpt_attempt_repeats(const struct ckpt_words *words, uint8_t *scratch)
 {
     size_t width = words->shape.width;
     const struct ckpt_glances glances = {
@@ -57,7 +57,7 @@ bool ckpt_estimate_repeats(const struct ckpt_words *words, uint8_t *scratch)
 /* Tells what to try with a plane of COUNT bytes nearly all of which are equal; false for others. A
    Huffman code takes a bit for each of them; with an entropy so far below that zstd does better,
    surely or perhaps. */
-static bool plan_rare(const struct ckpt_estimate *estimate, size_t count, struct ckpt_estimate *plan)
+static bool plan_rare(const struct ckpt_estimate *estimate, size_t count, struct ckpt_attempt *plan)
 {
     enum { HEADERS = 64 };
     const float sure = 0.04F;
@@ -75,7 +75,7 @@ static bool plan_rare(const struct ckpt_estimate *estimate, size_t count, struct
 
 /* What to try with a plane of COUNT bytes, from the N of its sample. */
 static enum ckpt_err plan_plane(struct ckpt_frames *frames, const uint8_t *sample, size_t n,
-                                size_t count, uint8_t *scratch, struct ckpt_estimate *plan)
+                                size_t count, uint8_t *scratch, struct ckpt_attempt *plan)
 {
     enum { ONE_IN = 64 };
     static const struct ckpt_glances glances = {.step = 1, .look = SPOT / 4, .piece = SPOT};
@@ -104,14 +104,14 @@ static enum ckpt_err plan_plane(struct ckpt_frames *frames, const uint8_t *sampl
     return CKPT_OK;
 }
 
-size_t ckpt_estimate_scratch(void)
+size_t ckpt_attempt_scratch(void)
 {
     return (size_t)CKPT_PLANES * SAMPLE + ckpt_frame_bound(SAMPLE);
 }
 
-enum ckpt_err ckpt_estimate_planes(struct ckpt_frames *frames, const struct ckpt_words *words,
+enum ckpt_err ckpt_attempt_planes(struct ckpt_frames *frames, const struct ckpt_words *words,
                                bool differences, uint8_t *scratch,
-                               struct ckpt_estimate plans[CKPT_PLANES], float *size)
+                               struct ckpt_attempt plans[CKPT_PLANES], float *size)
 {
     size_t n = sample_planes(words, differences, scratch);
     float sum = 0;
@@ -127,7 +127,7 @@ enum ckpt_err ckpt_estimate_planes(struct ckpt_frames *frames, const struct ckpt
     return CKPT_OK;
 }
 
-size_t ckpt_estimate_cuts(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS])
+size_t ckpt_attempt_cuts(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS])
 {
     size_t n = 0;
     uint32_t last = 0;
@@ -146,7 +146,7 @@ size_t ckpt_estimate_cuts(const struct ckpt_groups *groups, uint32_t cuts[CKPT_H
 /* Plans one plane of grouped differences: a group joins the block before it unless a table of its
  *own makes up for itself. PLAIN is what the plane would take with one table for all. */
 static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t cut_count,
-                             struct ckpt_estimate *plan, float *plain)
+                             struct ckpt_attempt *plan, float *plain)
 {
     enum { EXACT = 16 << 10, EVERY = 4 };
     uint32_t count = cuts[cut_count - 1];
@@ -183,15 +183,15 @@ static void plan_group_plane(const uint8_t *plane, const uint32_t *cuts, size_t 
     plan->huffman = plan->size < (float)count;
     plan->zstd = false;
     struct ckpt_estimate estimate = ckpt_probe_estimate(all, (float)every);
-    struct ckpt_estimate plainly = {.size = estimate.block};
+    struct ckpt_attempt plainly = {.size = estimate.block};
     (void)plan_rare(&estimate, count, plan);
     (void)plan_rare(&estimate, count, &plainly);
     *plain = plainly.size;
 }
 
-void ckpt_estimate_groups(const struct ckpt_words *words, const uint8_t *planes, const uint32_t *cuts,
-                      size_t cut_count, const struct ckpt_estimate without[CKPT_PLANES],
-                      struct ckpt_estimate with[CKPT_PLANES], float *plain, float *grouped)
+void ckpt_attempt_groups(const struct ckpt_words *words, const uint8_t *planes, const uint32_t *cuts,
+                      size_t cut_count, const struct ckpt_attempt without[CKPT_PLANES],
+                      struct ckpt_attempt with[CKPT_PLANES], float *plain, float *grouped)
 {
     size_t count = words->shape.count;
     *plain = 0;

@@ -3,8 +3,8 @@
  * that not everything has to be made to find what is smallest. They depend on the arguments alone.
  * Any thread, each with its own frames and scratch.
  */
-#ifndef CKPT_STORE_ESTIMATE_H
-#define CKPT_STORE_ESTIMATE_H
+#ifndef CKPT_STORE_ATTEMPT_H
+#define CKPT_STORE_ATTEMPT_H
 
 #include "frame.h"
 #include "groups.h"
@@ -22,7 +22,7 @@ struct ckpt_words {
 };
 
 /* What one plane is to become. */
-struct ckpt_estimate {
+struct ckpt_attempt {
     float size;   /* expected */
     bool huffman; /* what to try; nothing: the bytes as they are */
     bool zstd;
@@ -31,27 +31,27 @@ struct ckpt_estimate {
 };
 
 /* Bytes of scratch that the functions below need. */
-size_t ckpt_estimate_scratch(void);
+size_t ckpt_attempt_scratch(void);
 
 /* Plans for the planes of the words, or of their differences; *SIZE is what all should take. NOMEM.
  */
-CKPT_MUST_USE enum ckpt_err ckpt_estimate_planes(struct ckpt_frames *frames,
+CKPT_MUST_USE enum ckpt_err ckpt_attempt_planes(struct ckpt_frames *frames,
                                              const struct ckpt_words *words, bool differences,
-                                             uint8_t *scratch, struct ckpt_estimate plans[CKPT_PLANES],
+                                             uint8_t *scratch, struct ckpt_attempt plans[CKPT_PLANES],
                                              float *size);
 
 /* Whether the words themselves repeat, as far as a sample can tell: then zstd may do better than
  * planes. */
-bool ckpt_estimate_repeats(const struct ckpt_words *words, uint8_t *scratch);
+bool ckpt_attempt_repeats(const struct ckpt_words *words, uint8_t *scratch);
 
 /* Where groups end that are worth a table, neighbours taken together. Returns how many. */
-size_t ckpt_estimate_cuts(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS]);
+size_t ckpt_attempt_cuts(const struct ckpt_groups *groups, uint32_t cuts[CKPT_HUFFMAN_CUTS]);
 
 /* Plans for the grouped differences, whose PLANES these are (each of the words' count); WITHOUT are
  *those for plain differences. *PLAIN and GROUPED are the sizes without and with groups, from counts
  *and so nearly exact. */
-void ckpt_estimate_groups(const struct ckpt_words *words, const uint8_t *planes, const uint32_t *cuts,
-                      size_t cut_count, const struct ckpt_estimate without[CKPT_PLANES],
-                      struct ckpt_estimate with[CKPT_PLANES], float *plain, float *grouped);
+void ckpt_attempt_groups(const struct ckpt_words *words, const uint8_t *planes, const uint32_t *cuts,
+                      size_t cut_count, const struct ckpt_attempt without[CKPT_PLANES],
+                      struct ckpt_attempt with[CKPT_PLANES], float *plain, float *grouped);
 
 #endif
