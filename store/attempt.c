@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    GROUP_MIN = 2048, /* words that are worth a Huffman table of their own */
+    GROUP_MIN = 4096, /* words that are worth a Huffman table of their own */
     SPOTS = 16,       /* samples of a chunk */
     SPOT = 128,       /* words in each */
     SAMPLE = SPOTS * SPOT,
