@@ -259,19 +259,24 @@ static enum ckpt_err prepare_all(struct ckpt_sweeper *s)
     return err;
 }
 
-/* Makes ID lean on somebody else, as was prepared; what no longer holds in TXN is worked out again. */
-static enum ckpt_err rebase(struct ckpt_sweeper *s, struct ckpt_txn *txn, const struct ckpt_id *id)
+/* Makes ID lean on somebody else than GOES, as was prepared; what no longer holds in TXN is worked out again. */
+static enum ckpt_err rebase(struct ckpt_sweeper *s, struct ckpt_txn *txn, const struct ckpt_id *goes,
+                            const struct ckpt_id *id)
 {
     struct task wanted = {.rebase = {.id = *id}};
     struct task *task =
         s->count == 0 ? NULL : bsearch(&wanted, s->tasks, s->count, sizeof *s->tasks, by_id);
-    if (task != NULL) {
+    /* What a reader has held until now isn't among the doomed, and may be what was chosen to lean on. */
+    if (task != NULL && !ckpt_id_equal(&task->rebase.recoded.previous, goes)) {
         enum ckpt_err err = ckpt_rebase_commit(s->store, txn, &task->rebase);
         if (err != CKPT_ERR_CHANGED) {
             return err;
         }
     }
     enum ckpt_err err = ckpt_rebase_prepare(s->store, s->codec, txn, s->doomed, &wanted.rebase);
+    if (err == CKPT_OK && ckpt_id_equal(&wanted.rebase.recoded.previous, goes)) {
+        err = CKPT_ERR_CORRUPT; /* they go round in a circle */
+    }
     if (err == CKPT_OK) {
         err = ckpt_rebase_commit(s->store, txn, &wanted.rebase);
     }
@@ -290,7 +295,7 @@ static enum ckpt_err release(struct ckpt_sweeper *s, struct ckpt_txn *txn, const
     while (err == CKPT_ERR_NEEDED) {
         err = ckpt_lineage_next(txn, id, &first, &dependent);
         if (err == CKPT_OK) {
-            err = rebase(s, txn, &dependent);
+            err = rebase(s, txn, id, &dependent);
         }
         if (err == CKPT_OK) {
             err = ckpt_object_unref(txn, id, &gone);
