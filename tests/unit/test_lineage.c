@@ -243,6 +243,24 @@ static void test_bases_that_are_passed_over(void **state)
     }
 }
 
+/* Not even where it wouldn't be read, because the chain is long enough. */
+static void test_what_is_no_state_of_it_is_not_named(void **state)
+{
+    static void (*const others[])(struct lab *, struct ckpt_id *) = {of_another_size, a_recipe, not_there};
+    struct lab *lab = *state;
+    lab->store->depth = 0;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct ckpt_id ids[CHAIN];
+        uint8_t *bytes = unit_floats(SIZE, 200 + i);
+        others[i](lab, ids);
+        struct ckpt_id id = lab_put(lab, bytes, SIZE, &ids[CHAIN - 1]);
+        struct ckpt_refs refs = lab_refs(lab, &id);
+        assert_true(ckpt_id_is_zero(&refs.previous));
+        free(bytes);
+    }
+    assert_int_equal(lab_rows(lab, CKPT_TABLE_DEPENDENTS), 0);
+}
+
 /* ---- reading what is damaged ---- */
 
 static void test_a_damaged_base_is_damage_of_all_that_lean_on_it(void **state)
@@ -517,6 +535,7 @@ int main(void)
         TEST(test_a_difference_that_does_not_pay),
         TEST(test_alone_is_tried_again_now_and_then),
         TEST(test_bases_that_are_passed_over),
+        TEST(test_what_is_no_state_of_it_is_not_named),
         TEST(test_a_damaged_base_is_damage_of_all_that_lean_on_it),
         TEST(test_records_in_a_circle_are_damage),
         TEST(test_a_record_that_names_another_base_is_damage),

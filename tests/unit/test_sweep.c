@@ -397,6 +397,60 @@ static void test_what_a_reader_holds_is_leant_on(void **state)
     free_states(states, 3);
 }
 
+/* A reader lets go of a version between two steps, which has a chunk and the state before it: one of them is about to become what
+   the other's dependent leans on, and goes in the same step. */
+static void test_what_a_reader_lets_go_meanwhile(void **state)
+{
+    enum { ORDERS = 2 };
+    (void)state;
+    for (unsigned order = 0; order < ORDERS; order++) {
+        void *world = NULL;
+        struct ckpt_version pinned;
+        bool more = false;
+        assert_int_equal(lab_setup(&world), 0);
+        struct lab *lab = world;
+        struct chunk others[] = {{.bytes = unit_floats(SIZE, 98)}, {.bytes = unit_floats(SIZE, 99)}};
+        struct chunk old = {.bytes = unit_floats(SIZE, 1)};
+        struct chunk trained = {.bytes = unit_floats(SIZE, 1)};
+        struct chunk stays = {.bytes = unit_floats(SIZE, 1)};
+        unit_train(trained.bytes, SIZE, 2);
+        unit_train(stays.bytes, SIZE, 3);
+        (void)save(lab, "b", &others[0], 1, SIZE, NULL);
+        (void)save(lab, "b", &others[1], 1, SIZE, NULL);
+        (void)save(lab, "a", &old, 1, SIZE, NULL);
+        struct chunk both[] = {order == 0 ? old : trained, order == 0 ? trained : old};
+        const struct ckpt_id bases[] = {order == 0 ? lab_none : old.id, order == 0 ? old.id : lab_none};
+        (void)save(lab, "a", both, 2, SIZE, bases);
+        trained.id = both[1 - order].id;
+        (void)save(lab, "a", &stays, 1, SIZE, &trained.id);
+        assert_ok(ckpt_catalog_version(lab->store, CKPT_DIR_ROOT, "a", 2, &pinned));
+        drop(lab, "a", (const uint32_t[]){1}, 1);
+        (void)sweep(lab);
+        assert_ok(ckpt_pin(lab->store, &pinned.recipe));
+        drop(lab, "b", (const uint32_t[]){1}, 1);
+        drop(lab, "a", (const uint32_t[]){2}, 1);
+        drop(lab, "b", (const uint32_t[]){2}, 1);
+        struct ckpt_sweeper *sweeper = sweeper_of(lab);
+        assert_ok(ckpt_sweep(sweeper, &more));
+        assert_true(more);
+        ckpt_unpin(lab->store, &pinned.recipe);
+        assert_ok(ckpt_sweep(sweeper, &more));
+        assert_false(lab_has(lab, &old.id));
+        assert_false(lab_has(lab, &trained.id));
+        assert_false(lab_is_difference(lab, &stays.id));
+        assert_ok(lab_read(lab, &stays.id, stays.bytes, SIZE));
+        (void)sweep_to_the_end(sweeper);
+        ckpt_sweeper_free(sweeper);
+        assert_clean(lab);
+        free(others[0].bytes);
+        free(others[1].bytes);
+        free(old.bytes);
+        free(trained.bytes);
+        free(stays.bytes);
+        assert_int_equal(lab_teardown(&world), 0);
+    }
+}
+
 /* ---- much of it ---- */
 
 /* More on one chunk than are coded in a step. */
@@ -792,6 +846,7 @@ int main(void)
         TEST(test_several_that_lean_on_one),
         TEST(test_a_survivor_that_is_too_different),
         TEST(test_what_a_reader_holds_is_leant_on),
+        cmocka_unit_test(test_what_a_reader_lets_go_meanwhile),
         TEST(test_a_chunk_with_many_dependents),
         TEST(test_a_version_goes_in_steps),
         TEST(test_what_leans_on_damage_stays),
