@@ -136,7 +136,7 @@ enum ckpt_err ckpt_base_choose(struct ckpt_store *store, struct ckpt_codec *code
         err = ckpt_catalog_version_in(choice.txn, dir, name, 0, &version);
         more = err != CKPT_OK || consider(&choice, &version);
     }
-    if (more && (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND)) {
+    if (more && (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_CORRUPT)) {
         err = ckpt_catalog_each_capture_in(choice.txn, dir, consider, &choice);
     }
     if (err == CKPT_OK && origin != NULL && choice.best < choice.wanted) {
@@ -144,7 +144,8 @@ enum ckpt_err ckpt_base_choose(struct ckpt_store *store, struct ckpt_codec *code
         (void)consider_recipe(&choice, origin);
     }
     ckpt_txn_abort(choice.txn);
-    if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
+    /* New data needs no base: damaged rows must not keep it out. */
+    if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_CORRUPT) {
         err = choice.err;
     }
     if (err != CKPT_OK) {
