@@ -329,6 +329,16 @@ static uint64_t data_end(int fd, uint64_t at, uint64_t end)
     }
 }
 
+/* What stands behind the end of a file looks like a hole. */
+static enum ckpt_err check_size(struct ckpt_pipeline *p)
+{
+    struct stat st;
+    if (ckpt_host_fstat(p->fd, &st) != 0) {
+        return ckpt_err_from_errno(errno);
+    }
+    return (uint64_t)st.st_size < p->size ? CKPT_ERR_CHANGED : CKPT_OK;
+}
+
 static enum ckpt_err feed_region(struct ckpt_pipeline *p, const struct ckpt_step *region)
 {
     struct cutting cutting = {.region = region};
@@ -344,7 +354,10 @@ static enum ckpt_err feed_region(struct ckpt_pipeline *p, const struct ckpt_step
         from = from > end ? end : from;
         /* Within a container a hole is zeros like others: only a whole file keeps its holes. */
         if (from > at && region->size == p->size) {
-            err = feed_hole(p, at, from - at);
+            err = check_size(p);
+            if (err == CKPT_OK) {
+                err = feed_hole(p, at, from - at);
+            }
             at = from;
             continue;
         }
