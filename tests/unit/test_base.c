@@ -76,7 +76,7 @@ static bool base_is(struct lab *lab, const char *name, const char *tensors, cons
 {
     struct ckpt_plan plan = plan_of(tensors != NULL ? tensors : "");
     struct ckpt_base base;
-    assert_ok(ckpt_base_choose(lab->store, lab->codec, DIR, name, &plan, &base));
+    assert_ok(ckpt_base_choose(lab->store, lab->codec, DIR, name, NULL, &plan, &base));
     uint64_t key = plan.steps[0].pieces > 0 ? plan.steps[0].key : ckpt_plan_region_key(&plan.steps[0], 0);
     const struct ckpt_base_chunk *chunk = ckpt_base_find(&base, key);
     bool right = first != NULL ? chunk != NULL && ckpt_id_equal(&chunk->id, first) &&
@@ -203,7 +203,7 @@ static void test_chunks_are_found_by_key(void **state)
     struct ckpt_plan plan = plan_of("abcdefgh");
     struct ckpt_plan other = plan_of("ijkl");
     (void)save(lab, DIR, "x", "hgfedcba", 0, &first);
-    assert_ok(ckpt_base_choose(lab->store, lab->codec, DIR, "x", &plan, &base));
+    assert_ok(ckpt_base_choose(lab->store, lab->codec, DIR, "x", NULL, &plan, &base));
     assert_int_equal(base.count, 8);
     for (size_t i = 0; i < plan.count; i++) {
         const struct ckpt_base_chunk *chunk = ckpt_base_find(&base, plan.steps[i].key);
