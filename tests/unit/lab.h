@@ -1,6 +1,6 @@
 /*
- * What the tests of lineage, sweeper, base and pipeline share: a store with a codec and workers, and chunks that are put into it
- * by hand.
+ * What the tests of lineage, sweeper, base and pipeline share: a store with a codec and workers, and
+ * chunks that are put into it by hand.
  */
 #ifndef CKPT_TEST_LAB_H
 #define CKPT_TEST_LAB_H
@@ -48,7 +48,8 @@ static inline int lab_teardown(void **state)
     return 0;
 }
 
-/* Stores N bytes of KIND, or takes one more reference to them, in TXN. BASE may be NULL; it has been committed. */
+/* Stores N bytes of KIND, or takes one more reference to them, in TXN. BASE may be NULL; it has been
+   committed. */
 static inline struct ckpt_id lab_put_in(struct lab *lab, struct ckpt_txn *txn, enum ckpt_kind kind,
                                         const uint8_t *bytes, size_t n, const struct ckpt_id *base)
 {

@@ -1,7 +1,8 @@
 /*
  * Bases: which older version a file's chunks are compared with.
  *
- * A file is a handful of tensors, each a letter: "abc". A capital is a tensor of the same name and another size.
+ * A file is a handful of tensors, each a letter: "abc". A capital is a tensor of the same name and
+ * another size.
  */
 #include "lab.h"
 
@@ -29,8 +30,8 @@ static struct ckpt_plan plan_of(const char *tensors)
     return plan;
 }
 
-/* Saves a version of these tensors, or (NULL) of one region, whose bytes no other has. Returns its recipe; *FIRST receives its
-   first chunk. */
+/* Saves a version of these tensors, or (NULL) of one region, whose bytes no other has. Returns its recipe;
+   *FIRST receives its first chunk. */
 static struct ckpt_id save(struct lab *lab, uint64_t dir, const char *name, const char *tensors, uint64_t seed,
                            struct ckpt_id *first)
 {
@@ -70,8 +71,8 @@ static struct ckpt_id save(struct lab *lab, uint64_t dir, const char *name, cons
     return version.recipe;
 }
 
-/* Whether the base of NAME with these tensors is the version with FIRST for the chunk of the plan's first step; NULL: that there
-   is none. */
+/* Whether the base of NAME with these tensors is the version with FIRST for the chunk of the plan's first
+   step; NULL: that there is none. */
 static bool base_is(struct lab *lab, const char *name, const char *tensors, const struct ckpt_id *first)
 {
     struct ckpt_plan plan = plan_of(tensors != NULL ? tensors : "");
@@ -231,7 +232,8 @@ static void set_row(struct lab *lab, enum ckpt_table table, const uint8_t *key, 
     assert_ok(ckpt_txn_commit(txn));
 }
 
-/* The newest version of the same name can't be used in one way or another: the next best is, and nothing fails. */
+/* The newest version of the same name can't be used in one way or another: the next best is, and nothing
+   fails. */
 static void test_damaged_versions_are_passed_over(void **state)
 {
     enum { RECIPE, RECIPE_GONE, REFS, VERSION, CAPTURE, WAYS };

@@ -19,8 +19,8 @@ static struct ckpt_id put_small(struct lab *lab, uint64_t content)
 
 /* ---- chains ---- */
 
-/* Each state is a difference from the one before, until the chain is as long as it may be: then one is whole and names it all
-   the same. */
+/* Each state is a difference from the one before, until the chain is as long as it may be: then one is
+   whole and names it all the same. */
 static void test_a_chain_has_an_end(void **state)
 {
     static const unsigned depths[] = {0, 1, 4, CKPT_LINEAGE_MAX};

@@ -1,6 +1,6 @@
 /*
- * The pipeline: what comes out is the file, in the order of the plan, whatever is read and coded when; and it can be stopped at
- * any time.
+ * The pipeline: what comes out is the file, in the order of the plan, whatever is read and coded when;
+ * and it can be stopped at any time.
  */
 #include "lab.h"
 
@@ -54,10 +54,10 @@ static struct ckpt_plan region_of(uint64_t size)
     return plan;
 }
 
-/* COUNT tensors with HEADER bytes before each. */
-static struct ckpt_plan tensors_of(size_t count, uint64_t header)
+/* COUNT tensors with HEADER bytes before each, at the start of SIZE bytes. */
+static struct ckpt_plan tensors_of(size_t count, uint64_t header, uint64_t size)
 {
-    struct ckpt_parts parts = {.count = count, .list = calloc(count, sizeof *parts.list)};
+    struct ckpt_parts parts = {.count = count, .list = calloc(count + 1, sizeof *parts.list)};
     struct ckpt_plan plan;
     assert_non_null(parts.list);
     for (size_t i = 0; i < count; i++) {
@@ -67,7 +67,7 @@ static struct ckpt_plan tensors_of(size_t count, uint64_t header)
                                            .kind = CKPT_PART_TENSOR,
                                            .width = 4};
     }
-    assert_ok(ckpt_plan_make(&parts, count * (TENSOR + header), &plan));
+    assert_ok(ckpt_plan_make(&parts, size, &plan));
     free(parts.list);
     return plan;
 }
@@ -157,7 +157,7 @@ static void test_tensors_come_in_order(void **state)
     struct ckpt_pipeline *pipeline = pipeline_of(lab);
     size_t size = COUNT * (TENSOR + HEADER);
     struct file file = file_of(lab, unit_floats(size, 1), size, 0, 0);
-    struct ckpt_plan plan = tensors_of(COUNT, HEADER);
+    struct ckpt_plan plan = tensors_of(COUNT, HEADER, size);
     assert_int_equal(assert_comes_out(pipeline, "it", &file, &plan, 0), COUNT + 1);
     ckpt_plan_clear(&plan);
     drop_file(&file);
@@ -172,22 +172,23 @@ static void test_holes(void **state)
         size_t size;
         size_t at;
         size_t hole;
-        bool tensors;
+        size_t tensors; /* at the start; what follows is a region */
         size_t holes;
     } cases[] = {
-        {"at the start", 3 << 20, 0, 1 << 20, false, 1},
-        {"in the middle", 3 << 20, 1 << 20, 1 << 20, false, 1},
-        {"at the end", 3 << 20, 2 << 20, 1 << 20, false, 1},
-        {"nothing else", 3 << 20, 0, 3 << 20, false, 1},
-        {"the smallest", 3 << 20, 1 << 20, CKPT_CHUNK_MIN, false, 1},
-        {"a small one", 3 << 20, 1 << 20, CKPT_CHUNK_MIN - 4096, false, 0},
-        {"tensors", 48 * TENSOR, 16 * TENSOR, 16 * TENSOR, true, 0},
+        {"at the start", 3 << 20, 0, 1 << 20, 0, 1},
+        {"in the middle", 3 << 20, 1 << 20, 1 << 20, 0, 1},
+        {"at the end", 3 << 20, 2 << 20, 1 << 20, 0, 1},
+        {"nothing else", 3 << 20, 0, 3 << 20, 0, 1},
+        {"the smallest", 3 << 20, 1 << 20, CKPT_CHUNK_MIN, 0, 1},
+        {"a small one", 3 << 20, 1 << 20, CKPT_CHUNK_MIN - 4096, 0, 0},
+        {"tensors", 48 * TENSOR, 16 * TENSOR, 16 * TENSOR, 48, 0},
+        {"behind a tensor", 48 * TENSOR, TENSOR, 16 * TENSOR, 1, 0},
     };
     struct lab *lab = *state;
     struct ckpt_pipeline *pipeline = pipeline_of(lab);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct file file = file_of(lab, unit_noise(cases[i].size, i), cases[i].size, cases[i].at, cases[i].hole);
-        struct ckpt_plan plan = cases[i].tensors ? tensors_of(cases[i].size / TENSOR, 0) : region_of(cases[i].size);
+        struct ckpt_plan plan = tensors_of(cases[i].tensors, 0, cases[i].size);
         (void)assert_comes_out(pipeline, cases[i].what, &file, &plan, cases[i].holes);
         ckpt_plan_clear(&plan);
         drop_file(&file);
@@ -205,7 +206,7 @@ static void test_a_file_that_shrinks(void **state)
     for (unsigned kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
             struct file file = file_of(lab, unit_noise(SIZE, i), SIZE, 0, 0);
-            struct ckpt_plan plan = kind == 0 ? tensors_of(SIZE / TENSOR, 0) : region_of(SIZE);
+            struct ckpt_plan plan = kind == 0 ? tensors_of(SIZE / TENSOR, 0, SIZE) : region_of(SIZE);
             struct ckpt_product product;
             enum ckpt_err err = CKPT_OK;
             size_t chunks = 0;
@@ -236,7 +237,7 @@ static void test_it_stops_anywhere(void **state)
     struct lab *lab = *state;
     struct ckpt_pipeline *pipeline = pipeline_of(lab);
     struct file file = file_of(lab, unit_floats((size_t)COUNT * TENSOR, 1), (size_t)COUNT * TENSOR, 0, 0);
-    struct ckpt_plan tensors = tensors_of(COUNT, 0);
+    struct ckpt_plan tensors = tensors_of(COUNT, 0, (uint64_t)COUNT * TENSOR);
     struct ckpt_plan region = region_of(file.size);
     for (size_t i = 0; i < 2 * (sizeof taken / sizeof taken[0]); i++) {
         struct ckpt_product product;
@@ -282,7 +283,8 @@ static struct ckpt_base base_of(struct lab *lab, const uint8_t *bytes, const str
     return base;
 }
 
-/* A region of numbers is cut as its base was, so that the same places are compared; one of other bytes where its content says. */
+/* A region of numbers is cut as its base was, so that the same places are compared; one of other bytes
+   where its content says. */
 static void test_numbers_are_cut_like_their_base(void **state)
 {
     static const uint32_t sizes[] = {200000, 140000, 300000, 384000};
@@ -320,7 +322,7 @@ static void test_tensors_lean_on_their_base(void **state)
     enum { COUNT = 4 };
     struct lab *lab = *state;
     struct ckpt_pipeline *pipeline = pipeline_of(lab);
-    struct ckpt_plan plan = tensors_of(COUNT, 0);
+    struct ckpt_plan plan = tensors_of(COUNT, 0, (uint64_t)COUNT * TENSOR);
     uint8_t *bytes = unit_floats((size_t)COUNT * TENSOR, 1);
     struct ckpt_base_chunk chunk = {.key = plan.steps[2].key, .size = TENSOR};
     struct ckpt_base base = {.chunks = &chunk, .count = 1};

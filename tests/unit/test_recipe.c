@@ -27,8 +27,8 @@ static struct ckpt_recipe_chunk chunk_of(uint8_t byte, uint32_t size, uint8_t wi
     return chunk;
 }
 
-/* Two chunks, of 10 and of 20 bytes. The file: the first, a hole of 1000, the first half of the second, the first again, the
-   second half of the second. Written out by hand. */
+/* Two chunks, of 10 and of 20 bytes. The file: the first, a hole of 1000, the first half of the second, the
+   first again, the second half of the second. Written out by hand. */
 static void sample(uint8_t bytes[SIZE])
 {
     static const struct {

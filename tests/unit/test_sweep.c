@@ -1,6 +1,7 @@
 /*
- * The sweeper: when a version goes, what was a difference from its chunks becomes one from the nearest chunk before that stays,
- * or whole; nothing that stays is lost, and nothing that went is kept for others' sake.
+ * The sweeper: when a version goes, what was a difference from its chunks becomes one from the nearest
+ * chunk before that stays, or whole; nothing that stays is lost, and nothing that went is kept for
+ * others' sake.
  *
  * Versions are files of chunks that are put into the catalog by hand; version number N + 1 of "a" is state N.
  */
@@ -22,7 +23,8 @@ struct chunk {
     struct ckpt_id id;
 };
 
-/* Stores a file of these chunks, each a state after the one of BASES (may be NULL; an id of zero is none). Returns its number. */
+/* Stores a file of these chunks, each a state after the one of BASES (may be NULL; an id of zero is none).
+   Returns its number. */
 static uint32_t save(struct lab *lab, const char *name, struct chunk *chunks, size_t n, size_t size,
                      const struct ckpt_id *bases)
 {
@@ -156,7 +158,8 @@ static void assert_left(struct lab *lab, const char *name, const struct chunk *s
     assert_clean(lab);
 }
 
-/* With depth 2, before: 0 whole, 1 and 2 differences, 3 whole (after 2), 4 and 5 differences, 6 whole (after 5). */
+/* With depth 2, before: 0 whole, 1 and 2 differences, 3 whole (after 2), 4 and 5 differences, 6 whole
+   (after 5). */
 static const struct {
     const char *name;
     unsigned depth;
@@ -255,8 +258,8 @@ static uint8_t *record_of(struct lab *lab, const struct ckpt_id *id, size_t *siz
     return copy;
 }
 
-/* Of several versions that go, each is a row and a step. Already in the first, what stays leans past all of them, and it is left
-   alone from then on. */
+/* Of several versions that go, each is a row and a step. Already in the first, what stays leans past all of
+   them, and it is left alone from then on. */
 static void test_nothing_leans_on_what_is_about_to_go(void **state)
 {
     static const uint32_t numbers[] = {2, 3, 4};
@@ -397,8 +400,8 @@ static void test_what_a_reader_holds_is_leant_on(void **state)
     free_states(states, 3);
 }
 
-/* A reader lets go of a version between two steps, which has a chunk and the state before it: one of them is about to become what
-   the other's dependent leans on, and goes in the same step. */
+/* A reader lets go of a version between two steps, which has a chunk and the state before it: one of them
+   is about to become what the other's dependent leans on, and goes in the same step. */
 static void test_what_a_reader_lets_go_meanwhile(void **state)
 {
     enum { ORDERS = 2 };
@@ -525,8 +528,8 @@ static void test_a_version_goes_in_steps(void **state)
 
 /* ---- damage ---- */
 
-/* What can't be read can't be coded anew: it stays as it is, with what it leans on, and that is said once. Everything else
-   goes. */
+/* What can't be read can't be coded anew: it stays as it is, with what it leans on, and that is said once.
+   Everything else goes. */
 static void test_what_leans_on_damage_stays(void **state)
 {
     struct lab *lab = *state;
@@ -582,8 +585,8 @@ static void test_a_damaged_survivor_is_not_leant_on(void **state)
     free_states(states, 4);
 }
 
-/* Rows that say that a chunk comes after itself, directly or by way of others: nothing becomes a difference from itself, and
-   nothing goes on for ever. Before: all whole, each after the one before. */
+/* Rows that say that a chunk comes after itself, directly or by way of others: nothing becomes a difference
+   from itself, and nothing goes on for ever. Before: all whole, each after the one before. */
 static void test_rows_in_a_circle(void **state)
 {
     static const struct {
@@ -646,7 +649,8 @@ static void test_a_survivor_that_leans_on_who_is_to_lean_on_it(void **state)
     assert_ok(ckpt_store_begin(lab->store, &txn));
     assert_ok(ckpt_object_relink(txn, &states[0].id, &states[3].id));
     assert_ok(ckpt_store_commit(lab->store, txn));
-    drop(lab, "a", (const uint32_t[]){1, 2}, 2); /* so 2 is to become a difference from 3, which is one from 2 */
+    /* So 2 is to become a difference from 3, which is one from 2. */
+    drop(lab, "a", (const uint32_t[]){1, 2}, 2);
     (void)sweep(lab);
     assert_ok(lab_read(lab, &states[2].id, states[2].bytes, SIZE));
     assert_ok(lab_read(lab, &states[3].id, states[3].bytes, SIZE));
@@ -741,8 +745,8 @@ static void forget(struct lab *lab, struct model *m)
     }
 }
 
-/* After everything has been swept. EXACT: nobody came while something was about to go, so each leans on the nearest that is
-   left. */
+/* After everything has been swept. EXACT: nobody came while something was about to go, so each leans on the
+   nearest that is left. */
 static void check(struct lab *lab, const struct model *m, bool exact)
 {
     uint64_t linked = 0;

@@ -13,8 +13,8 @@
  *     run/cold.pt      v1 = D, cold
  *
  * In an expected report {shared} stands for the last chunk of A, {lone} for the first of C,
- * {recipe} for C's recipe, {common} for A's, {base} and {delta} for the first chunks of W's versions, {run} and {sub} for the directories' ids, {none} for
- * an id that nothing has.
+ * {recipe} for C's recipe, {common} for A's, {base} and {delta} for the first chunks of W's versions,
+ * {run} and {sub} for the directories' ids, {none} for an id that nothing has.
  */
 #include "unit.h"
 
@@ -1665,7 +1665,8 @@ struct trainer {
     atomic_uint steps;
 };
 
-/* One file of the trainer's: overwritten, renamed, made cold and hot, linked; what it is a difference from is forgotten. */
+/* One file of the trainer's: overwritten, renamed, made cold and hot, linked; what it is a difference from
+   is forgotten. */
 static void train_step(struct world *w, unsigned step)
 {
     char path[64];
