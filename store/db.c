@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
@@ -242,7 +243,9 @@ static enum ckpt_err fill_lock_file(const struct ckpt_db *db, const char *path)
 
 static enum ckpt_err open_env(struct ckpt_db *db, const char *path, size_t map_size)
 {
-    unsigned flags = MDB_NOTLS | (db->writable ? 0 : MDB_RDONLY);
+    /* Records are asked for as a whole (ckpt_db_prefetch). The host's own read-ahead around each page would fetch two to three
+       times as much: what stands side by side in the file seldom belongs together. */
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (db->writable ? 0 : MDB_RDONLY);
     int rc = mdb_env_create(&db->env);
     if (rc == MDB_SUCCESS) {
         rc = mdb_env_set_maxdbs(db->env, CKPT_TABLES);
@@ -457,6 +460,14 @@ static enum ckpt_err put(struct ckpt_txn *txn, enum ckpt_table table, const void
     MDB_val v = to_mdb(value, size);
     int rc = mdb_put(txn->mdb, txn->db->tables[table], &k, &v, flags);
     return from_mdb_write(txn->db, rc);
+}
+
+void ckpt_db_prefetch(const struct ckpt_slice *value)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)value->data & ~(page - 1);
+    uintptr_t end = (uintptr_t)value->data + value->size;
+    (void)madvise((void *)from, end - from, MADV_WILLNEED); /* NOLINT(performance-no-int-to-ptr) */
 }
 
 enum ckpt_err ckpt_db_put(struct ckpt_txn *txn, enum ckpt_table table, const void *key,

@@ -83,6 +83,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_cursor_next(struct ckpt_cursor *cursor, struct 
 CKPT_MUST_USE enum ckpt_err ckpt_cursor_prev(struct ckpt_cursor *cursor, struct ckpt_slice *found,
                                              struct ckpt_slice *value);
 
+/* VALUE is going to be read: lets the host fetch it from the disk meanwhile. Costs nothing where it is there already. */
+void ckpt_db_prefetch(const struct ckpt_slice *value);
+
 /* Entries in a table, and host bytes that the database file occupies. */
 CKPT_MUST_USE enum ckpt_err ckpt_db_count(struct ckpt_txn *txn, enum ckpt_table table, uint64_t *n);
 CKPT_MUST_USE enum ckpt_err ckpt_db_host_bytes(struct ckpt_db *db, uint64_t *bytes);

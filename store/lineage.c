@@ -371,6 +371,7 @@ static enum ckpt_err recode(struct ckpt_store *store, struct ckpt_codec *codec, 
     enum ckpt_err err =
         ckpt_db_get(txn, CKPT_TABLE_OBJECTS, rebase->id.bytes, CKPT_ID_SIZE, &stored);
     if (err == CKPT_OK) {
+        ckpt_db_prefetch(&stored);
         err = ckpt_record_parse(store->seed, stored.data, stored.size, &record);
     }
     if (err != CKPT_OK) {

@@ -53,7 +53,11 @@ enum found { FOUND_NOTHING, FOUND_SAME, FOUND_OTHER };
 static enum ckpt_err get_record(struct ckpt_txn *txn, const struct ckpt_id *id,
                                 struct ckpt_slice *record)
 {
-    return ckpt_db_get(txn, CKPT_TABLE_OBJECTS, id->bytes, CKPT_ID_SIZE, record);
+    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_OBJECTS, id->bytes, CKPT_ID_SIZE, record);
+    if (err == CKPT_OK) {
+        ckpt_db_prefetch(record);
+    }
+    return err;
 }
 
 /*
@@ -511,6 +515,22 @@ enum ckpt_err ckpt_object_decode(struct ckpt_store *store, struct ckpt_codec *co
         base = out;
     }
     return err;
+}
+
+void ckpt_object_prefetch(struct ckpt_txn *txn, const struct ckpt_id *id)
+{
+    struct ckpt_id at = *id;
+    for (unsigned n = 0; n <= CKPT_LINEAGE_MAX; n++) {
+        struct ckpt_slice stored;
+        struct ckpt_refs refs;
+        if (get_record(txn, &at, &stored) != CKPT_OK || ckpt_object_refs(txn, &at, &refs) != CKPT_OK) {
+            return;
+        }
+        if (!ckpt_codec_needs_base(refs.coding.id)) {
+            return;
+        }
+        at = refs.previous;
+    }
 }
 
 enum ckpt_err ckpt_object_read(struct ckpt_store *store, struct ckpt_codec *codec,

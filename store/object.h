@@ -88,6 +88,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_object_decode(struct ckpt_store *store, struct 
                                                struct ckpt_txn *txn, const struct ckpt_record *record,
                                                void *buf);
 
+/* ID is going to be read: has the host fetch its record and those that it is a difference from. */
+void ckpt_object_prefetch(struct ckpt_txn *txn, const struct ckpt_id *id);
+
 /* Puts another record in the place of a stored chunk's, for the same bytes. */
 struct ckpt_recoded {
     struct ckpt_id id;

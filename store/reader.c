@@ -262,7 +262,9 @@ static void decode_ahead(void *arg, struct ckpt_codec *codec)
     free(ahead);
 }
 
-static void look_ahead(struct ckpt_cache *cache, const struct ckpt_recipe_chunk *chunk)
+/* TXN: for the disk to be asked while others are decoded; NULL for none. */
+static void look_ahead(struct ckpt_cache *cache, const struct ckpt_recipe_chunk *chunk,
+                       struct ckpt_txn *txn)
 {
     bool mine = false;
     struct ahead *ahead = malloc(sizeof *ahead);
@@ -278,6 +280,9 @@ static void look_ahead(struct ckpt_cache *cache, const struct ckpt_recipe_chunk 
         }
         free(ahead);
         return;
+    }
+    if (txn != NULL) {
+        ckpt_object_prefetch(txn, &chunk->id);
     }
     *ahead = (struct ahead){.cache = cache, .entry = entry};
     if (ckpt_pool_submit(cache->pool, decode_ahead, ahead) != CKPT_OK) {
@@ -379,14 +384,17 @@ static void read_ahead(struct ckpt_reader *reader, uint64_t offset, uint64_t end
     if (!sequential || end >= reader->recipe.size) {
         return;
     }
+    struct ckpt_txn *txn = NULL;
     uint64_t stop = end + AHEAD;
+    (void)!ckpt_txn_read(reader->cache->store->db, &txn);
     for (size_t i = ckpt_recipe_at(&reader->recipe, end);
          i < reader->recipe.count && reader->recipe.extents[i].offset < stop; i++) {
         const struct ckpt_extent *extent = &reader->recipe.extents[i];
         if (!ckpt_extent_is_hole(extent)) {
-            look_ahead(reader->cache, &reader->recipe.chunks[extent->chunk]);
+            look_ahead(reader->cache, &reader->recipe.chunks[extent->chunk], txn);
         }
     }
+    ckpt_txn_abort(txn);
 }
 
 enum ckpt_err ckpt_reader_pread(struct ckpt_reader *reader, void *buf, size_t n, uint64_t offset,

@@ -22,6 +22,7 @@ struct transfer {
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t moved;
     size_t next; /* in ORDER */
+    size_t fetched; /* the disk has been asked for what stands before this one in ORDER */
     uint64_t done;
     unsigned running;
     enum ckpt_err err;
@@ -143,6 +144,31 @@ static size_t together(const struct transfer *t, uint64_t *bytes)
     return n;
 }
 
+/* What is to be done next comes from the disk while this is decoded. With the lock, which is let go. */
+static void fetch_ahead(struct transfer *t)
+{
+    enum { AHEAD = 32 };
+    struct ckpt_txn *txn = NULL;
+    size_t from = t->fetched > t->next ? t->fetched : t->next;
+    size_t end = t->next + AHEAD < t->recipe->count ? t->next + AHEAD : t->recipe->count;
+    if (from + AHEAD / 4 > end && end < t->recipe->count) {
+        return; /* not worth a look yet */
+    }
+    t->fetched = end;
+    pthread_mutex_unlock(&t->lock);
+    if (from < end && ckpt_txn_read(t->store->db, &txn) == CKPT_OK) {
+        for (size_t i = from; i < end; i++) {
+            const struct ckpt_extent *extent = t->order[i];
+            bool same = i > 0 && t->order[i - 1]->chunk == extent->chunk;
+            if (!ckpt_extent_is_hole(extent) && !same) {
+                ckpt_object_prefetch(txn, &t->recipe->chunks[extent->chunk].id);
+            }
+        }
+        ckpt_txn_abort(txn);
+    }
+    pthread_mutex_lock(&t->lock);
+}
+
 static void *work(void *arg)
 {
     struct transfer *t = arg;
@@ -150,6 +176,10 @@ static void *work(void *arg)
     enum ckpt_err err = ckpt_codec_create(&buffers.codec);
     pthread_mutex_lock(&t->lock);
     while (err == CKPT_OK && t->err == CKPT_OK && !t->differs && t->next < t->recipe->count) {
+        fetch_ahead(t);
+        if (t->next >= t->recipe->count) {
+            break;
+        }
         const struct ckpt_extent **extents = t->order + t->next;
         uint64_t bytes = 0;
         size_t n = together(t, &bytes);

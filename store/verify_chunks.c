@@ -59,6 +59,7 @@ static enum ckpt_err read_chunk(struct reading *reading, struct ckpt_codec *code
         return CKPT_OK;
     }
     if (err == CKPT_OK) {
+        ckpt_db_prefetch(&value);
         err = ckpt_record_parse(store->seed, value.data, value.size, &record);
     }
     if (err == CKPT_OK && !ckpt_id_equal(&record.id, id)) {
