@@ -244,10 +244,11 @@ static enum ckpt_err take_result(struct ckpt_metrics_reading *reading, json_t *r
     return give_all(reading, &point, result);
 }
 
-/* Times are left out: they are local ones without a zone. */
+/* The values of a trial count when it is complete: one that was pruned has its last intermediate value there. Times are left out:
+   they are local ones without a zone. */
 static enum ckpt_err take_operation(struct ckpt_metrics_reading *reading, json_t *operation)
 {
-    enum { VALUES = 6, INTERMEDIATE = 7 };
+    enum { VALUES = 6, INTERMEDIATE = 7, COMPLETE = 1 };
     struct ckpt_metric_point point = {0};
     double code = 0;
     double value = 0;
@@ -267,7 +268,8 @@ static enum ckpt_err take_operation(struct ckpt_metrics_reading *reading, json_t
         return give_one(reading, &point, "intermediate_value", value);
     }
     const json_t *values = json_object_get(operation, "values");
-    for (size_t i = 0; code == VALUES && i < json_array_size(values); i++) {
+    bool complete = code == VALUES && get_number(operation, "state", &value) && value == COMPLETE;
+    for (size_t i = 0; complete && i < json_array_size(values); i++) {
         char name[32] = "value"; /* of several objectives values/0, values/1, ... */
         if (json_array_size(values) > 1) {
             snprintf(name, sizeof name, "values/%zu", i);

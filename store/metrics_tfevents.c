@@ -61,8 +61,8 @@ static bool take_varint(struct span *span, uint64_t *value)
     return false;
 }
 
-/* The next field; false: the message ends here, or makes no sense from here on. */
-static bool take_field(struct span *span, struct field *field)
+/* Takes a field off SPAN, or returns false and may leave SPAN anywhere. */
+static bool try_field(struct span *span, struct field *field)
 {
     uint64_t key = 0;
     uint64_t n = 0;
@@ -98,6 +98,17 @@ static bool take_field(struct span *span, struct field *field)
         field->value = ckpt_get_le32(field->bytes.at);
     }
     return true;
+}
+
+/* The next field; false: the message is over, or makes no sense from here on and SPAN isn't empty. */
+static bool take_field(struct span *span, struct field *field)
+{
+    const uint8_t *start = span->at;
+    bool taken = try_field(span, field);
+    if (!taken) {
+        span->at = start;
+    }
+    return taken;
 }
 
 static double as_double(uint64_t bits)
