@@ -1,0 +1,19 @@
+/*
+ * JSON of Hugging Face, W&B, Ray and Optuna. The first byte says which and how the file grows.
+ */
+#include "metrics_feed.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const enum ckpt_metrics_kind kinds[] = {CKPT_METRICS_HF, CKPT_METRICS_WANDB, CKPT_METRICS_RAY_JSON,
+                                                   CKPT_METRICS_OPTUNA};
+    if (size == 0) {
+        return 0;
+    }
+    size_t count = sizeof kinds / sizeof kinds[0];
+    ckpt_metrics_kind_of("result.json", data + 1, size - 1);
+    feed_both_ways(kinds[data[0] % count], data + 1, size - 1, 1 + data[0] / count);
+    return 0;
+}
