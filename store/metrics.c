@@ -5,18 +5,18 @@
 #include <strings.h>
 
 enum {
-    NUMBER_MAX = 64,              /* a double takes 24 characters, a fixed-point one of numpy's rarely more */
-    SECONDS_MAX = 9000000000,     /* the year 2255: nanoseconds fit 63 bits */
+    NUMBER_MAX = 64,          /* a double takes 24 characters, a fixed-point one of numpy's rarely more */
+    SECONDS_MAX = 9000000000, /* the year 2255: nanoseconds fit 63 bits */
 };
 
 static const double exact = 9007199254740992.0; /* 2^53: up to here a double tells integers apart */
 
 static const char *const kind_names[] = {
-    [CKPT_METRICS_NONE] = "none",          [CKPT_METRICS_CSV] = "csv",
+    [CKPT_METRICS_NONE] = "none",           [CKPT_METRICS_CSV] = "csv",
     [CKPT_METRICS_LIGHTNING] = "lightning", [CKPT_METRICS_KERAS] = "keras",
-    [CKPT_METRICS_RAY_CSV] = "ray-csv",    [CKPT_METRICS_RAY_JSON] = "ray",
-    [CKPT_METRICS_HF] = "trainer-state",   [CKPT_METRICS_WANDB] = "wandb",
-    [CKPT_METRICS_OPTUNA] = "optuna",      [CKPT_METRICS_TFEVENTS] = "tensorboard",
+    [CKPT_METRICS_RAY_CSV] = "ray-csv",     [CKPT_METRICS_RAY_JSON] = "ray",
+    [CKPT_METRICS_HF] = "trainer-state",    [CKPT_METRICS_WANDB] = "wandb",
+    [CKPT_METRICS_OPTUNA] = "optuna",       [CKPT_METRICS_TFEVENTS] = "tensorboard",
     [CKPT_METRICS_MLFLOW] = "mlflow",
 };
 
@@ -95,7 +95,8 @@ enum ckpt_metrics_kind ckpt_metrics_kind_of(const char *path, const void *head, 
 
 /* ---- points ---- */
 
-/* The length of the character at P, which has N > 0 bytes; 0: it is no UTF-8 (RFC 3629, section 4) or a control character. */
+/* The length of the character at P, which has N > 0 bytes; 0: it is no UTF-8 (RFC 3629, section 4) or a control
+   character. */
 static size_t character_length(const uint8_t *p, size_t n)
 {
     static const struct {
@@ -202,7 +203,8 @@ static bool is_word(const char *text)
     return strcasecmp(text, "nan") == 0 || strcasecmp(text, "inf") == 0 || strcasecmp(text, "infinity") == 0;
 }
 
-bool ckpt_metrics_number(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text, double *value)
+bool ckpt_metrics_number(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text,
+                         double *value)
 {
     char copy[NUMBER_MAX + 1];
     text = ckpt_metrics_trim(text);
@@ -242,7 +244,8 @@ size_t ckpt_metrics_line_length(struct ckpt_metrics_text text, bool quotes, size
     return 0;
 }
 
-/* The end of a line that is too long is the first newline after RECORD_MAX bytes, quoted or not, whatever was given at once. */
+/* The end of a line that is too long is the first newline after RECORD_MAX bytes, quoted or not: so it doesn't
+   depend on what was given at once. */
 enum ckpt_err ckpt_metrics_lines(struct ckpt_metrics_reading *reading, bool quotes,
                                  enum ckpt_err (*fn)(struct ckpt_metrics_reading *reading, void *arg,
                                                      struct ckpt_metrics_text line),

@@ -1,12 +1,14 @@
 /*
- * CSV with a header line, as Python's csv module writes it (RFC 4180, lines end with CR LF or LF): fields in quotes may have
- * separators, newlines and doubled quotes. The separator is the one of , ; and tab that the header has most of.
+ * CSV with a header line, as Python's csv module writes it (RFC 4180, lines end with CR LF or LF): fields in
+ * quotes may have separators, newlines and doubled quotes. The separator is the one of , ; and tab that the
+ * header has most of.
  *
- *     Lightning   lightning/fabric/loggers/csv_logs.py: sorted columns with epoch and step; blanks; all of the file is
- *                 rewritten when a column comes up
- *     Keras       keras/callbacks/csv_logger.py: epoch, then the sorted keys, loss among them; CR LF; "NA" where a value is
- *                 missing
- *     Ray         ray/tune/logger/csv.py: training_iteration, timestamp (seconds), config/..., nested keys with slashes
+ *     Lightning   lightning/fabric/loggers/csv_logs.py: sorted columns with epoch and step; blanks; all of the
+ *                 file is rewritten when a column comes up
+ *     Keras       keras/callbacks/csv_logger.py: epoch, then the sorted keys, loss among them; CR LF; "NA" where
+ *                 a value is missing
+ *     Ray         ray/tune/logger/csv.py: training_iteration, timestamp (seconds), config/..., nested keys with
+ *                 slashes
  *
  * A row that has another number of fields than the header is left out: it was torn when its writer died.
  */
@@ -21,7 +23,7 @@ enum role { METRIC, EPOCH, STEP, TIME, IGNORED };
 struct column {
     struct ckpt_metrics_text name; /* in names */
     enum role role;
-    bool given;   /* in the row at hand */
+    bool given; /* in the row at hand */
     double value;
 };
 
@@ -53,7 +55,8 @@ static bool take_field(struct ckpt_metrics_text *rest, char separator, struct ck
     if (field->at == rest->at) {
         field->size = (size_t)(stop - field->at);
     }
-    *rest = (struct ckpt_metrics_text){next == NULL ? end : next + 1, next == NULL ? 0 : (size_t)(end - next) - 1};
+    *rest = (struct ckpt_metrics_text){next == NULL ? end : next + 1,
+                                       next == NULL ? 0 : (size_t)(end - next) - 1};
     return next != NULL;
 }
 
@@ -89,7 +92,7 @@ static bool is_called(struct ckpt_metrics_text name, const char *word)
     return name.size == strlen(word) && strncasecmp(name.at, word, name.size) == 0;
 }
 
-/* How much a column says about the step: the lowest that isn't 0 is the step, the others are metrics like any other. */
+/* How well a column's name says that it is the step: the lowest that isn't 0 is, the others are metrics. */
 static unsigned step_rank(enum ckpt_metrics_kind kind, struct ckpt_metrics_text name)
 {
     static const char *const words[] = {"step", "global_step", "iteration", "iter"};
@@ -300,7 +303,8 @@ enum ckpt_err ckpt_metrics_csv_read(struct ckpt_metrics_reading *reading)
     const struct ckpt_metrics_input *input = reading->input;
     struct ckpt_metrics_mark *mark = reading->mark;
     bool first = mark->offset == 0;
-    struct ckpt_metrics_text head = {first ? input->bytes : input->head, first ? input->size : input->head_size};
+    struct ckpt_metrics_text head = {first ? input->bytes : input->head,
+                                     first ? input->size : input->head_size};
     size_t n = ckpt_metrics_line_length(head, true, CKPT_METRICS_HEAD_MAX);
     if (n == 0 && first) {
         return head.size < CKPT_METRICS_HEAD_MAX ? CKPT_OK : CKPT_ERR_CORRUPT;

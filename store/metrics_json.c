@@ -1,19 +1,24 @@
 /*
  * JSON, read by jansson, a record at a time.
  *
- *     trainer_state.json   transformers/trainer_callback.py: {"log_history": [{"epoch": 1.0, "step": 500, "eval_loss": 0.4}, ...],
- *                          "best_metric": 0.4, "best_model_checkpoint": "out/checkpoint-500", "best_global_step": 500, ...}
- *     wandb-summary.json   {"_step": 943, "_timestamp": 1520536475.17, "acc": 14.6, "_wandb": {...}, ...}: last values
- *     result.json          ray/tune/logger/json.py, lines: {"training_iteration": 1, "timestamp": 1520536475, "config": {...}, ...}
+ *     trainer_state.json   transformers/trainer_callback.py: {"log_history": [{"epoch": 1.0, "step": 500,
+ *                          "eval_loss": 0.4}, ...], "best_metric": 0.4, "best_global_step": 500,
+ *                          "best_model_checkpoint": "out/checkpoint-500", ...}
+ *     wandb-summary.json   last values: {"_step": 943, "_timestamp": 1520536475.17, "acc": 14.6, ...}
+ *     result.json          ray/tune/logger/json.py, lines: {"training_iteration": 1, "timestamp": 1520536475,
+ *                          "config": {...}, ...}
  *     Optuna's journal     optuna/storages/journal/_storage.py, lines: {"op_code": 7, "trial_id": 0, "step": 2,
- *                          "intermediate_value": 2.3}, {"op_code": 6, "trial_id": 0, "state": 1, "values": [0.3]}
+ *                          "intermediate_value": 2.3}, {"op_code": 6, "trial_id": 0, "state": 1,
+ *                          "values": [0.3]}
  *
- * Python's json module writes NaN, Infinity and -Infinity, which JSON doesn't have: they become strings before jansson sees them,
- * and W&B writes strings in the first place, so such strings are numbers here. Keys of nested objects are joined with slashes;
- * lists are left out. A record with a number beyond a double's is left out too.
+ * Python's json module writes NaN, Infinity and -Infinity, which JSON doesn't have: they become strings
+ * before jansson sees them, and W&B writes strings in the first place, so such strings are numbers here. Keys
+ * of nested objects are joined with slashes; lists are left out. A record with a number beyond a double's is
+ * left out too.
  *
- * A tree takes 40 times the room of a hostile text ("[[],[],..."), so the values of a record are counted first. The history of a
- * long training is too long for one record: trainer_state.json is taken apart by a scanner, and its entries are the records.
+ * A tree takes 40 times the room of a hostile text ("[[],[],..."), so the values of a record are counted
+ * first. The history of a long training is too long for one record: trainer_state.json is taken apart by a
+ * scanner, and its entries are the records.
  */
 #include "metrics_parts.h"
 #include <jansson.h>
@@ -46,7 +51,8 @@ static size_t python_number(struct ckpt_metrics_text text)
     return 0;
 }
 
-/* Copies a text to TO, which has twice its room, with Python's numbers in quotes. 0: it is too deep or has too many values. */
+/* Copies a text to TO, which has twice its room, with Python's numbers in quotes. 0: it is too deep or has too
+   many values. */
 static size_t to_json(struct ckpt_metrics_text text, char *to)
 {
     size_t n = 0;
@@ -96,12 +102,14 @@ static enum ckpt_err parse(struct ckpt_metrics_text text, json_t **json)
         return CKPT_ERR_NOMEM;
     }
     size_t n = to_json(text, copy);
-    /* Integers as real numbers: jansson would refuse a record for one of more than 64 bits, which Python may well write. */
+    /* Integers as real numbers: jansson would refuse a record for one of more than 64 bits. Python writes them. */
     if (n > 0) {
-        *json = json_loadb(copy, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
+        *json =
+            json_loadb(copy, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
     }
     free(copy);
-    return n > 0 && *json == NULL && json_error_code(&error) == json_error_out_of_memory ? CKPT_ERR_NOMEM : CKPT_OK;
+    return n > 0 && *json == NULL && json_error_code(&error) == json_error_out_of_memory ? CKPT_ERR_NOMEM
+                                                                                         : CKPT_OK;
 }
 
 static bool number_of(const json_t *json, double *value)
@@ -148,9 +156,11 @@ static bool is_bookkeeping(enum ckpt_metrics_kind kind, const char *key)
     case CKPT_METRICS_HF:
         return strcmp(key, "step") == 0;
     case CKPT_METRICS_WANDB:
-        return key[0] == '_' || strcmp(key, "train/global_step") == 0 || strcmp(key, "trainer/global_step") == 0;
+        return key[0] == '_' || strcmp(key, "train/global_step") == 0 ||
+               strcmp(key, "trainer/global_step") == 0;
     case CKPT_METRICS_RAY_JSON:
-        return strcmp(key, "training_iteration") == 0 || strcmp(key, "timestamp") == 0 || strcmp(key, "config") == 0;
+        return strcmp(key, "training_iteration") == 0 || strcmp(key, "timestamp") == 0 ||
+               strcmp(key, "config") == 0;
     default:
         return false;
     }
@@ -161,19 +171,21 @@ static enum ckpt_err flatten(struct flat *flat, json_t *object, size_t used)
 {
     const char *key = NULL;
     json_t *member = NULL;
-    json_object_foreach(object, key, member)
-    {
+    json_object_foreach (object, key, member) {
         size_t n = strlen(key);
         double value = 0;
         enum ckpt_err err = CKPT_OK;
-        if (n > CKPT_METRIC_NAME_MAX - used || (used == 0 && is_bookkeeping(flat->reading->input->kind, key))) {
+        if (n > CKPT_METRIC_NAME_MAX - used ||
+            (used == 0 && is_bookkeeping(flat->reading->input->kind, key))) {
             continue;
         }
         memcpy(flat->name + used, key, n);
         n += used;
         if (number_of(member, &value)) {
-            err = ckpt_metrics_emit(flat->reading, flat->point, (struct ckpt_metrics_text){flat->name, n}, value);
-        } else if (json_is_object(member) && n < CKPT_METRIC_NAME_MAX && json_object_get(member, "_type") == NULL) {
+            err = ckpt_metrics_emit(flat->reading, flat->point, (struct ckpt_metrics_text){flat->name, n},
+                                    value);
+        } else if (json_is_object(member) && n < CKPT_METRIC_NAME_MAX &&
+                   json_object_get(member, "_type") == NULL) {
             /* W&B's objects with a _type are histograms, tables, pictures. */
             flat->name[n] = '/';
             err = flatten(flat, member, n + 1);
@@ -185,7 +197,8 @@ static enum ckpt_err flatten(struct flat *flat, json_t *object, size_t used)
     return CKPT_OK;
 }
 
-static enum ckpt_err give_all(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point, json_t *object)
+static enum ckpt_err give_all(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point,
+                              json_t *object)
 {
     struct flat flat = {.reading = reading, .point = point};
     double epoch = 0;
@@ -195,8 +208,8 @@ static enum ckpt_err give_all(struct ckpt_metrics_reading *reading, struct ckpt_
     return flatten(&flat, object, 0);
 }
 
-static enum ckpt_err give_one(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point, const char *name,
-                              double value)
+static enum ckpt_err give_one(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point,
+                              const char *name, double value)
 {
     return ckpt_metrics_emit(reading, point, (struct ckpt_metrics_text){name, strlen(name)}, value);
 }
@@ -213,7 +226,7 @@ static enum ckpt_err take_log_entry(struct ckpt_metrics_reading *reading, json_t
     return give_all(reading, &point, entry);
 }
 
-/* _step counts calls of log(). The integrations of Hugging Face and Lightning log the trainer's step beside it. */
+/* _step counts calls of log(). The integrations of Hugging Face and Lightning log the trainer's step too. */
 static enum ckpt_err take_summary(struct ckpt_metrics_reading *reading, json_t *summary)
 {
     struct ckpt_metric_point point = {0};
@@ -244,8 +257,8 @@ static enum ckpt_err take_result(struct ckpt_metrics_reading *reading, json_t *r
     return give_all(reading, &point, result);
 }
 
-/* The values of a trial count when it is complete: one that was pruned has its last intermediate value there. Times are left out:
-   they are local ones without a zone. */
+/* The values of a trial count when it is complete: one that was pruned has its last intermediate value there.
+   Times are left out: they are local ones without a zone. */
 static enum ckpt_err take_operation(struct ckpt_metrics_reading *reading, json_t *operation)
 {
     enum { VALUES = 6, INTERMEDIATE = 7, COMPLETE = 1 };
@@ -285,7 +298,8 @@ static enum ckpt_err take_operation(struct ckpt_metrics_reading *reading, json_t
 }
 
 /* Whether the record IS_OBJECT; one that isn't is passed over. */
-static enum ckpt_err take_record(struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text, bool *is_object)
+static enum ckpt_err take_record(struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text,
+                                 bool *is_object)
 {
     json_t *json = NULL;
     enum ckpt_err err = parse(text, &json);
@@ -316,75 +330,19 @@ static enum ckpt_err take_line(struct ckpt_metrics_reading *reading, void *arg, 
     return take_record(reading, line, &ignored);
 }
 
-/* ---- a whole file: where its values begin and end; what they are is jansson's business ---- */
-
-static void skip_blanks(struct ckpt_metrics_text *rest)
-{
-    while (rest->size > 0 && strchr(" \t\r\n", rest->at[0]) != NULL && rest->at[0] != '\0') {
-        rest->at++;
-        rest->size--;
-    }
-}
-
-static bool take(struct ckpt_metrics_text *rest, char c)
-{
-    skip_blanks(rest);
-    if (rest->size == 0 || rest->at[0] != c) {
-        return false;
-    }
-    rest->at++;
-    rest->size--;
-    return true;
-}
-
-/* The length of the value that REST begins with, brackets and quotes closed; 0: it isn't whole. */
-static size_t value_length(struct ckpt_metrics_text rest)
-{
-    size_t depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < rest.size; i++) {
-        char c = rest.at[i];
-        if (quoted && c == '\\') {
-            i++;
-        } else if (c == '"') {
-            quoted = !quoted;
-            if (!quoted && depth == 0) {
-                return i + 1;
-            }
-        } else if (!quoted && (c == '{' || c == '[')) {
-            depth++;
-        } else if (!quoted && (c == '}' || c == ']')) {
-            if (depth <= 1) {
-                return depth == 0 ? i : i + 1;
-            }
-            depth--;
-        } else if (!quoted && depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\r' || c == '\t')) {
-            return i;
-        }
-    }
-    return 0;
-}
-
-static bool take_value(struct ckpt_metrics_text *rest, struct ckpt_metrics_text *value)
-{
-    skip_blanks(rest);
-    *value = (struct ckpt_metrics_text){rest->at, value_length(*rest)};
-    rest->at += value->size;
-    rest->size -= value->size;
-    return value->size > 0;
-}
+/* ---- whole files ---- */
 
 static enum ckpt_err take_history(struct ckpt_metrics_reading *reading, struct ckpt_metrics_text list)
 {
     struct ckpt_metrics_text entry;
-    if (!take(&list, '[')) {
+    if (!ckpt_metrics_scan_char(&list, '[')) {
         return CKPT_OK; /* null */
     }
-    if (take(&list, ']')) {
+    if (ckpt_metrics_scan_char(&list, ']')) {
         return CKPT_OK;
     }
     do {
-        if (!take_value(&list, &entry)) {
+        if (!ckpt_metrics_scan_value(&list, &entry)) {
             return CKPT_ERR_CORRUPT;
         }
         bool ignored = false;
@@ -392,19 +350,22 @@ static enum ckpt_err take_history(struct ckpt_metrics_reading *reading, struct c
         if (err != CKPT_OK) {
             return err;
         }
-    } while (take(&list, ','));
-    return take(&list, ']') ? CKPT_OK : CKPT_ERR_CORRUPT;
+    } while (ckpt_metrics_scan_char(&list, ','));
+    return ckpt_metrics_scan_char(&list, ']') ? CKPT_OK : CKPT_ERR_CORRUPT;
 }
 
 /* The number at the end of "out/checkpoint-500". */
-static bool checkpoint_step(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text path, double *step)
+static bool checkpoint_step(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text path,
+                            double *step)
 {
     size_t digits = 0;
-    while (digits < path.size && path.at[path.size - digits - 1] >= '0' && path.at[path.size - digits - 1] <= '9') {
+    while (digits < path.size && path.at[path.size - digits - 1] >= '0' &&
+           path.at[path.size - digits - 1] <= '9') {
         digits++;
     }
     return digits < path.size && path.at[path.size - digits - 1] == '-' &&
-           ckpt_metrics_number(reading, (struct ckpt_metrics_text){path.at + path.size - digits, digits}, step);
+           ckpt_metrics_number(reading, (struct ckpt_metrics_text){path.at + path.size - digits, digits},
+                               step);
 }
 
 struct best {
@@ -435,15 +396,16 @@ static enum ckpt_err take_state(struct ckpt_metrics_reading *reading, struct ckp
     struct best best = {.step = -1};
     struct ckpt_metrics_text key;
     struct ckpt_metrics_text value;
-    if (!take(&state, '{')) {
+    if (!ckpt_metrics_scan_char(&state, '{')) {
         return CKPT_ERR_CORRUPT;
     }
-    if (take(&state, '}')) {
+    if (ckpt_metrics_scan_char(&state, '}')) {
         return CKPT_OK;
     }
     do {
         enum ckpt_err err = CKPT_OK;
-        if (!take_value(&state, &key) || !take(&state, ':') || !take_value(&state, &value)) {
+        if (!ckpt_metrics_scan_value(&state, &key) || !ckpt_metrics_scan_char(&state, ':') ||
+            !ckpt_metrics_scan_value(&state, &value)) {
             return CKPT_ERR_CORRUPT;
         }
         if (ckpt_metrics_text_is(key, "\"log_history\"")) {
@@ -454,8 +416,8 @@ static enum ckpt_err take_state(struct ckpt_metrics_reading *reading, struct ckp
         if (err != CKPT_OK) {
             return err;
         }
-    } while (take(&state, ','));
-    if (!take(&state, '}')) {
+    } while (ckpt_metrics_scan_char(&state, ','));
+    if (!ckpt_metrics_scan_char(&state, '}')) {
         return CKPT_ERR_CORRUPT;
     }
     struct ckpt_metric_point point = {0};
@@ -469,15 +431,14 @@ static enum ckpt_err read_whole(struct ckpt_metrics_reading *reading)
     struct ckpt_metrics_text rest = {input->bytes, input->size};
     struct ckpt_metrics_text value;
     bool is_object = true;
-    if (!take_value(&rest, &value)) {
+    if (!ckpt_metrics_scan_value(&rest, &value)) {
         return CKPT_OK;
     }
-    skip_blanks(&rest);
-    if (rest.size > 0) {
+    if (ckpt_metrics_trim(rest).size > 0) {
         return CKPT_ERR_CORRUPT;
     }
-    enum ckpt_err err = input->kind == CKPT_METRICS_HF ? take_state(reading, value)
-                                                       : take_record(reading, value, &is_object);
+    enum ckpt_err err =
+        input->kind == CKPT_METRICS_HF ? take_state(reading, value) : take_record(reading, value, &is_object);
     if (err == CKPT_OK && !is_object) {
         err = CKPT_ERR_CORRUPT;
     }

@@ -1,16 +1,17 @@
 /*
- * MLflow's file store: one file per metric, mlruns/EXPERIMENT/RUN/metrics/KEY, and a line per value (mlflow/store/tracking/
- * file_store.py, _log_run_metric and _get_metric_from_line):
+ * MLflow's file store: one file per metric, mlruns/EXPERIMENT/RUN/metrics/KEY, and a line per value
+ * (mlflow/store/tracking/ file_store.py, _log_run_metric and _get_metric_from_line):
  *
- *     TIMESTAMP VALUE [STEP [...]]     milliseconds since 1970; a step that isn't there is 0. What follows is newer and names
- *                                      data sets or runs
+ *     TIMESTAMP VALUE [STEP [...]]     milliseconds since 1970; a step that isn't there is 0. What follows is
+ *                                      newer and names data sets or runs
  */
 #include "metrics_parts.h"
 #include <string.h>
 
 enum { RUN_ID = 32, FIELDS = 3 };
 
-/* RUN is 32 hexadecimal digits, which tells these paths from other directories called metrics. A key may have slashes. */
+/* RUN is 32 hexadecimal digits, which tells these paths from other directories called metrics. A key may have
+   slashes. */
 struct ckpt_metrics_text ckpt_metrics_mlflow_key(const char *path)
 {
     static const char directory[] = "/metrics/";

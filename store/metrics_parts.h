@@ -25,11 +25,13 @@ struct ckpt_metrics_text {
 /* ---- metrics.c ---- */
 
 /* Gives POINT under that name with that value to the sink, or nothing when the name is none. */
-CKPT_MUST_USE enum ckpt_err ckpt_metrics_emit(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point,
-                                              struct ckpt_metrics_text name, double value);
+CKPT_MUST_USE enum ckpt_err ckpt_metrics_emit(struct ckpt_metrics_reading *reading,
+                                              struct ckpt_metric_point *point, struct ckpt_metrics_text name,
+                                              double value);
 
 /* A decimal number, nan, inf or infinity in any case, with blanks around it; nothing else. */
-bool ckpt_metrics_number(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text, double *value);
+bool ckpt_metrics_number(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text,
+                         double *value);
 
 /* Set what VALUE is good for, or leave the point as it is. */
 void ckpt_metrics_set_step(struct ckpt_metric_point *point, double value);
@@ -40,14 +42,23 @@ void ckpt_metrics_set_seconds(struct ckpt_metric_point *point, double value);
 struct ckpt_metrics_text ckpt_metrics_trim(struct ckpt_metrics_text text);
 bool ckpt_metrics_text_is(struct ckpt_metrics_text text, const char *word);
 
-/* The length of the first line with its newline, where a newline within quotes is none if QUOTES; 0: there is none within MAX bytes. */
+/* The length of the first line with its newline, where a newline within quotes is none if QUOTES; 0: there is
+   none within MAX bytes. */
 size_t ckpt_metrics_line_length(struct ckpt_metrics_text text, bool quotes, size_t max);
 
 /* Calls FN for each whole line, without its newline, from the mark on, and moves the mark past it. */
 CKPT_MUST_USE enum ckpt_err ckpt_metrics_lines(struct ckpt_metrics_reading *reading, bool quotes,
-                                               enum ckpt_err (*fn)(struct ckpt_metrics_reading *reading, void *arg,
-                                                                   struct ckpt_metrics_text line),
+                                               enum ckpt_err (*fn)(struct ckpt_metrics_reading *reading,
+                                                                   void *arg, struct ckpt_metrics_text line),
                                                void *arg);
+
+/* ---- metrics_scan.c: JSON. Both skip blanks first ---- */
+
+/* Takes C off REST, if it stands there. */
+bool ckpt_metrics_scan_char(struct ckpt_metrics_text *rest, char c);
+
+/* Takes a value off REST, brackets and quotes closed; false: there is none, or it isn't whole. */
+bool ckpt_metrics_scan_value(struct ckpt_metrics_text *rest, struct ckpt_metrics_text *value);
 
 /* ---- the formats ---- */
 

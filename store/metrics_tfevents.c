@@ -7,14 +7,15 @@
  *         12        the data: one Event
  *          +     4  masked CRC-32C of the data
  *
- * masked(crc) = (crc rotated right by 15) + 0xa282ead8. Event is a protocol buffer (tensorboard/compat/proto/event.proto,
- * summary.proto, tensor.proto, tensor_shape.proto); of its fields these are looked at, all others are passed over:
+ * masked(crc) = (crc rotated right by 15) + 0xa282ead8. Event is a protocol buffer
+ * (tensorboard/compat/proto/event.proto, summary.proto, tensor.proto, tensor_shape.proto); of its fields
+ * these are looked at, all others are passed over:
  *
  *     Event        1 wall_time double, 2 step int64, 5 Summary
  *     Summary      1 Value, repeated
  *     Value        1 tag, 2 simple_value float, 8 TensorProto
- *     TensorProto  1 dtype, 2 TensorShapeProto (2 Dim (1 size)), 4 tensor_content, 5 float_val, 6 double_val, 7 int_val,
- *                  10 int64_val, 13 half_val
+ *     TensorProto  1 dtype, 2 TensorShapeProto (2 Dim (1 size)), 4 tensor_content, 5 float_val, 6 double_val,
+ *                  7 int_val, 10 int64_val, 13 half_val
  *
  * A tensor is a metric when it has exactly one number.
  */
@@ -159,15 +160,16 @@ static double number_of(uint64_t type, uint64_t bits)
     }
 }
 
-/* Where numbers of a type stand, one after the other: the field, how each is written there, and its bytes in tensor_content. */
+/* Where numbers of a type stand, one after the other: the field, how each is written there, and its bytes in
+   tensor_content. */
 static const struct form {
     uint8_t type;
     uint8_t field;
     enum wire wire;
     uint8_t width;
 } forms[] = {
-    {DT_FLOAT, 5, FIXED32, 4},  {DT_DOUBLE, 6, FIXED64, 8}, {DT_INT32, 7, VARINT, 4},
-    {DT_INT64, 10, VARINT, 8},  {DT_HALF, 13, VARINT, 2},   {DT_BFLOAT16, 13, VARINT, 2},
+    {DT_FLOAT, 5, FIXED32, 4}, {DT_DOUBLE, 6, FIXED64, 8}, {DT_INT32, 7, VARINT, 4},
+    {DT_INT64, 10, VARINT, 8}, {DT_HALF, 13, VARINT, 2},   {DT_BFLOAT16, 13, VARINT, 2},
 };
 
 static const struct form *form_of(struct span tensor)
@@ -269,7 +271,8 @@ static bool tensor_number(struct span tensor, double *value)
 
 /* ---- an event ---- */
 
-static enum ckpt_err take_value(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point, struct span value)
+static enum ckpt_err take_value(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point,
+                                struct span value)
 {
     struct ckpt_metrics_text tag = {"", 0};
     struct field field;
@@ -277,7 +280,8 @@ static enum ckpt_err take_value(struct ckpt_metrics_reading *reading, struct ckp
     bool found = false;
     while (take_field(&value, &field)) {
         if (field.number == 1 && field.wire == BYTES) {
-            tag = (struct ckpt_metrics_text){(const char *)field.bytes.at, (size_t)(field.bytes.end - field.bytes.at)};
+            tag = (struct ckpt_metrics_text){(const char *)field.bytes.at,
+                                             (size_t)(field.bytes.end - field.bytes.at)};
         } else if (field.number == 2 && field.wire == FIXED32) {
             number = as_float(field.value);
             found = true;

@@ -7,8 +7,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum ckpt_metrics_kind kinds[] = {CKPT_METRICS_CSV, CKPT_METRICS_LIGHTNING, CKPT_METRICS_KERAS,
-                                                   CKPT_METRICS_RAY_CSV, CKPT_METRICS_MLFLOW};
+    static const enum ckpt_metrics_kind kinds[] = {CKPT_METRICS_CSV, CKPT_METRICS_LIGHTNING,
+                                                   CKPT_METRICS_KERAS, CKPT_METRICS_RAY_CSV,
+                                                   CKPT_METRICS_MLFLOW};
     if (size == 0) {
         return 0;
     }

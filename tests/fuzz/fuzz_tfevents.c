@@ -1,6 +1,7 @@
 /*
- * TensorBoard's event files. A fuzzer doesn't find a checksum, so the first byte says whether the rest is the file as it is, or
- * events, cut at 0xff 0xff, that are put into records with right checksums. It says how the file grows, too.
+ * TensorBoard's event files. A fuzzer doesn't find a checksum, so the first byte says whether the rest is the
+ * file as it is, or events, cut at 0xff 0xff, that are put into records with right checksums. It says how the
+ * file grows, too.
  */
 #include "bytes.h"
 #include "crc32c.h"

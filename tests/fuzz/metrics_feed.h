@@ -1,6 +1,6 @@
 /*
- * For the fuzz targets of metrics: reads the bytes as a file at once and as one that grows, and aborts when both don't give the
- * same points.
+ * For the fuzz targets of metrics: reads the bytes as a file at once and as one that grows, and aborts when
+ * both don't give the same points.
  */
 #ifndef CKPT_FUZZ_METRICS_FEED_H
 #define CKPT_FUZZ_METRICS_FEED_H
@@ -23,8 +23,12 @@ static inline enum ckpt_err feed_point(void *arg, const struct ckpt_metric_point
         double value, epoch;
         uint64_t step, trial, bits;
         int64_t time_ns;
-    } rest = {point->value, point->epoch, point->step, point->trial,
-              (uint64_t)point->has_step | (uint64_t)point->has_epoch << 1 | (uint64_t)point->has_trial << 2, point->time_ns};
+    } rest = {point->value,
+              point->epoch,
+              point->step,
+              point->trial,
+              (uint64_t)point->has_step | (uint64_t)point->has_epoch << 1 | (uint64_t)point->has_trial << 2,
+              point->time_ns};
     size_t n = strlen(point->name);
     if (n == 0 || n > CKPT_METRIC_NAME_MAX || (point->has_epoch && !(point->epoch >= 0))) {
         abort();
@@ -85,7 +89,8 @@ static inline void feed_both_ways(enum ckpt_metrics_kind kind, const uint8_t *by
     if (ckpt_metrics_is_whole(kind)) {
         return; /* a whole file may be one in between and not afterwards */
     }
-    if (piece_err != err || once.offset != often.offset || all.count != points.count || all.digest != points.digest) {
+    if (piece_err != err || once.offset != often.offset || all.count != points.count ||
+        all.digest != points.digest) {
         abort();
     }
 }

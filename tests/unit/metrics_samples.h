@@ -1,7 +1,9 @@
 /*
- * For the tests of metrics: samples of tests/files/metrics, a file that grows while it is read, and points as text.
+ * For the tests of metrics: samples of tests/files/metrics, a file that grows while it is read, and points as
+ * text.
  *
- * A point is written "NAME VALUE", then what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS since 1970.
+ * A point is written "NAME VALUE", then what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS since
+ * 1970.
  */
 #ifndef CKPT_TEST_METRICS_SAMPLES_H
 #define CKPT_TEST_METRICS_SAMPLES_H
@@ -65,9 +67,11 @@ static inline struct sample sample_read(const char *name)
     return sample;
 }
 
-/* One call: the file has SIZE bytes now, of which WINDOW are given from the mark on, each range in a block of its own length. */
-static inline enum ckpt_err metrics_once(enum ckpt_metrics_kind kind, const char *path, const char *bytes, size_t size,
-                                         size_t window, struct ckpt_metrics_mark *mark, struct points *points)
+/* One call: the file has SIZE bytes now, of which WINDOW are given from the mark on, each range in a block of its
+   own length. */
+static inline enum ckpt_err metrics_once(enum ckpt_metrics_kind kind, const char *path, const char *bytes,
+                                         size_t size, size_t window, struct ckpt_metrics_mark *mark,
+                                         struct points *points)
 {
     bool whole = ckpt_metrics_is_whole(kind);
     size_t at = whole || mark->offset > size ? 0 : (size_t)mark->offset;
@@ -99,8 +103,9 @@ static inline enum ckpt_err metrics_once(enum ckpt_metrics_kind kind, const char
 }
 
 /* Until nothing more is found: what a caller does, as metrics.h shows. */
-static inline enum ckpt_err metrics_read(enum ckpt_metrics_kind kind, const char *path, const char *bytes, size_t size,
-                                         size_t window, struct ckpt_metrics_mark *mark, struct points *points)
+static inline enum ckpt_err metrics_read(enum ckpt_metrics_kind kind, const char *path, const char *bytes,
+                                         size_t size, size_t window, struct ckpt_metrics_mark *mark,
+                                         struct points *points)
 {
     for (;;) {
         uint64_t before = mark->offset;

@@ -1,5 +1,6 @@
 /*
- * What is read out of the files in which trainers leave their metrics. The samples are made by tests/files/make-metrics.
+ * What is read out of the files in which trainers leave their metrics. The samples are made by
+ * tests/files/make-metrics.
  */
 #include "metrics_samples.h"
 

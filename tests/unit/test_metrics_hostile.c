@@ -1,6 +1,6 @@
 /*
- * Metric files that are cut, damaged, made to harm, or read while they grow. Every buffer is a block of its own, so that a
- * sanitizer sees the first byte that is read beyond it.
+ * Metric files that are cut, damaged, made to harm, or read while they grow. Every buffer is a block of its
+ * own, so that a sanitizer sees the first byte that is read beyond it.
  */
 #include "metrics_samples.h"
 
