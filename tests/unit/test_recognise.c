@@ -646,6 +646,7 @@ static void test_tensor_names_tell_what_is_in_it(void **state)
         {{"rng_state", "cuda.0"}, "extra"},
         {{"epoch", "model.weight"}, "weights"},
         {{"model.optimizer_head.weight"}, "weights"},
+        {{"model.step.weight"}, "weights"},
         {{"encoder.layer.0.step.weight"}, "weights"},
         {{"", "...", "/"}, "weights"},
     };
