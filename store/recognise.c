@@ -350,11 +350,12 @@ static bool is_temporary(struct look *look)
     for (size_t i = 0; i < look->count; i++) {
         const char *name = text_of(look, i);
         size_t n = look->list[i].n;
-        if (!ckpt_name_is_temporary(name, n)) {
+        bool directory = i + 1 < look->count;
+        if (directory ? !ckpt_directory_is_temporary(name, n) : !ckpt_name_is_temporary(name, n)) {
             continue;
         }
         out->role = CKPT_ROLE_TEMPORARY;
-        if (i + 1 == look->count && n > sizeof unfinished - 1 && ckpt_pattern_match("*-unfinished", name, n, NULL)) {
+        if (!directory && n > sizeof unfinished - 1 && ckpt_pattern_match("*-unfinished", name, n, NULL)) {
             out->role = CKPT_ROLE_MARKER;
             out->mark = CKPT_MARK_UNFINISHED;
             out->framework = CKPT_FRAMEWORK_NEMO;

@@ -146,6 +146,11 @@ static const char *const temporaries[] = {
     "*.orbax-checkpoint-tmp*", "*-unfinished", "*.unfinished", ".nfs*", ".fuse_hidden*",
 };
 
+static const char *const temporary_directories[] = {
+    "*.tmp", "*.tmp.*", "*.temp", "*.part", "*.partial", "*.incomplete", "*_temp", "*.orbax-checkpoint-tmp*", "*-unfinished",
+    "*.unfinished",
+};
+
 static const char *const checkpoint_files[] = {
     "*.pt",   "*.pth",  "*.ckpt",    "*.bin",  "*.safetensors", "*.h5",     "*.hdf5", "*.keras",       "*.npz",  "*.npy",
     "*.pkl",  "*.onnx", "*.msgpack", "*.gguf", "*.distcp",      "*.pdparams", "*.tar", "*.nemo", "*.joblib", "*.pickle",
@@ -303,6 +308,21 @@ bool ckpt_name_is_temporary(const char *name, size_t n)
         return ckpt_member_row_find(name, n, &numbers) == NULL;
     }
     return any(temporaries, COUNT(temporaries), name, n);
+}
+
+bool ckpt_directory_is_temporary(const char *name, size_t n)
+{
+    struct ckpt_numbers numbers;
+    size_t dot = n > 0 && name[0] == '.' ? 1 : 0;
+    if (any(temporary_directories, COUNT(temporary_directories), name + dot, n - dot)) {
+        return true;
+    }
+    /* What a checkpoint is called while it is written: tmp-checkpoint-500. */
+    if (n - dot < 5 || memcmp(name + dot, "tmp", 3) != 0 || strchr("-_.", name[dot + 3]) == NULL) {
+        return false;
+    }
+    const struct ckpt_directory_row *row = ckpt_directory_row_find(name + dot + 4, n - dot - 4, &numbers);
+    return row != NULL && row->trust == CKPT_TRUST_NAME;
 }
 
 bool ckpt_name_is_checkpoint(const char *name, size_t n)

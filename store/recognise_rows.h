@@ -58,8 +58,11 @@ const struct ckpt_directory_row *ckpt_directory_row_find(const char *name, size_
 const struct ckpt_member_row *ckpt_member_row_find(const char *member, size_t n, struct ckpt_numbers *numbers);
 const struct ckpt_run_row *ckpt_run_row_find(const char *name, size_t n);
 
-/* Whether a component is the name of something temporary. */
+/* Whether a file, or the root of a checkpoint, has the name of something temporary. */
 bool ckpt_name_is_temporary(const char *name, size_t n);
+
+/* Whether a directory on the way to a file has. Fewer are: people have runs in `tmp-ideas` and `.cache`. */
+bool ckpt_directory_is_temporary(const char *name, size_t n);
 
 /* Whether a file of that name is taken for a checkpoint. */
 bool ckpt_name_is_checkpoint(const char *name, size_t n);

@@ -203,6 +203,13 @@ static void test_metrics_and_temporary_names(void **state)
         {"checkpoint_tmp", "temporary plain unknown"},
         {"tmp8xk2_w1q", "temporary plain unknown"},
         {"a/b.tmp/last.pt", "temporary plain unknown"},
+        {"tmp-checkpoint-500/x", "temporary plain unknown"},
+        {".epoch_3.tmp/model.pt", "temporary plain unknown"},
+        {"tmp-epoch_3/model.pt", "temporary plain unknown"},
+        /* where people have their runs */
+        {"tmp-ideas/last.pt", "file plain unknown root=last.pt [last] alias-last"},
+        {"tmp_runs_01/epoch_3.pt", "file plain unknown root=epoch_3.pt [epoch=3]"},
+        {".cache/run/last.pt", "file plain unknown root=last.pt [last] alias-last"},
     };
     (void)state;
     CHECK_PATHS(cases);
