@@ -32,7 +32,8 @@ static bool quiet(const struct check *check, const char *why)
         return say(check, CKPT_STATE_COMPLETE, "renamed from a temporary name");
     }
     if (contents->quiet >= contents->quiet_needed) {
-        return say(check, CKPT_STATE_COMPLETE, "%s; nothing was written for %" PRIu64 " s", why, contents->quiet);
+        return say(check, CKPT_STATE_COMPLETE, "%s; nothing was written for %" PRIu64 " s", why,
+                   contents->quiet);
     }
     return say(check, CKPT_STATE_QUIET, "%s; waiting until nothing is written for %" PRIu64 " s", why,
                contents->quiet_needed);
@@ -145,13 +146,14 @@ static bool parse_shard(const char *name, struct shard *shard)
 static bool has_shard(const struct ckpt_contents *contents, const struct shard *shard, uint64_t number)
 {
     char name[2 * NAME_SIZE];
-    (void)snprintf(name, sizeof name, "%.*s%0*" PRIu64 "%s", (int)shard->at, shard->name, shard->width, number, shard->rest);
+    (void)snprintf(name, sizeof name, "%.*s%0*" PRIu64 "%s", (int)shard->at, shard->name, shard->width,
+                   number, shard->rest);
     return has(contents, name);
 }
 
 /*
- * Each shard looks for the one before it and the one behind it, so that a gap is seen from its edges. Hugging Face counts from 1,
- * TensorFlow from 0.
+ * Each shard looks for the one before it and the one behind it, so that a gap is seen from its edges.
+ * Hugging Face counts from 1, TensorFlow from 0.
  */
 static bool shard_is_missing(const struct check *check, bool *sharded)
 {
@@ -167,8 +169,8 @@ static bool shard_is_missing(const struct check *check, bool *sharded)
                       (number + 1 == shard.count && has_shard(contents, &shard, 0));
         *sharded = true;
         if (!before || !behind) {
-            return say(check, CKPT_STATE_INCOMPLETE, "the shard %s %s is missing", before ? "behind" : "before",
-                       contents->entries[i].name);
+            return say(check, CKPT_STATE_INCOMPLETE, "the shard %s %s is missing",
+                       before ? "behind" : "before", contents->entries[i].name);
         }
     }
     return false;
@@ -179,13 +181,17 @@ static bool indexed_is_missing(const struct check *check)
     const struct ckpt_contents *contents = check->contents;
     for (size_t i = 0; i < contents->indexed_count; i++) {
         if (!has(contents, contents->indexed[i])) {
-            return say(check, CKPT_STATE_INCOMPLETE, "%s, which the index names, is missing", contents->indexed[i]);
+            return say(check, CKPT_STATE_INCOMPLETE, "%s, which the index names, is missing",
+                       contents->indexed[i]);
         }
     }
     return false;
 }
 
-/* Every directory with .distcp files has a .metadata when it is done, also where several are one checkpoint. */
+/*
+ * Every directory with .distcp files has a .metadata when it is done, also where several are one
+ * checkpoint.
+ */
 static bool metadata_is_missing(const struct check *check)
 {
     const struct ckpt_contents *contents = check->contents;
@@ -233,16 +239,19 @@ static const struct {
 static enum ckpt_framework framework_of(const struct ckpt_contents *contents)
 {
     struct ckpt_numbers numbers = {.count = 0};
-    const struct ckpt_directory_row *row = ckpt_directory_row_find(contents->root, strlen(contents->root), &numbers);
-    enum ckpt_framework named = row != NULL && row->trust == CKPT_TRUST_NAME ? row->framework : CKPT_FRAMEWORK_NONE;
+    const struct ckpt_directory_row *row =
+        ckpt_directory_row_find(contents->root, strlen(contents->root), &numbers);
+    enum ckpt_framework named =
+        row != NULL && row->trust == CKPT_TRUST_NAME ? row->framework : CKPT_FRAMEWORK_NONE;
     if (named == CKPT_FRAMEWORK_MEGATRON) {
         return named; /* its newer releases write DCP's files, but go by the tracker */
     }
     for (size_t i = 0; i < sizeof evidence / sizeof evidence[0]; i++) {
         if (has_any(contents, evidence[i].pattern)) {
             /* What DeepSpeed or FSDP write into checkpoint-N isn't all of it. */
-            bool within = named == CKPT_FRAMEWORK_TRANSFORMERS &&
-                          (evidence[i].framework == CKPT_FRAMEWORK_DEEPSPEED || evidence[i].framework == CKPT_FRAMEWORK_DCP);
+            bool within =
+                named == CKPT_FRAMEWORK_TRANSFORMERS && (evidence[i].framework == CKPT_FRAMEWORK_DEEPSPEED ||
+                                                         evidence[i].framework == CKPT_FRAMEWORK_DCP);
             return within ? named : evidence[i].framework;
         }
     }
@@ -283,7 +292,10 @@ static bool number_of(const char *name, size_t n, uint64_t *number)
     return true;
 }
 
-/* By the text of FILE in the run, which names the newest that is complete. WHOLE: by its name, else by its number. */
+/*
+ * By the text of FILE in the run, which names the newest that is complete. WHOLE: by its name, else by its
+ * number.
+ */
 static bool check_tracker(const struct check *check, const char *file, const char *text, bool whole)
 {
     const char *root = check->contents->root;
@@ -307,7 +319,10 @@ static bool check_tracker(const struct check *check, const char *file, const cha
 
 static bool check_deepspeed(const struct check *check)
 {
-    /* Lightning has a directory of its own for each, with "latest" in it; accelerate too, but saves more behind it. */
+    /*
+     * Lightning has a directory of its own for each, with "latest" in it; accelerate too, but saves more
+     * behind it.
+     */
     if (has(check->contents, "latest")) {
         return matches("*.ckpt", check->contents->root) ? say(check, CKPT_STATE_COMPLETE, "latest is there")
                                                         : quiet(check, "latest is there; more may follow");
@@ -387,8 +402,8 @@ void ckpt_complete_check(const struct ckpt_contents *contents, struct ckpt_compl
     }
     if (contents->unfinished) {
         out->framework = CKPT_FRAMEWORK_NEMO;
-        (void)say(&check, CKPT_STATE_INCOMPLETE, "%.*s-unfinished is there", (int)ckpt_complete_marked(contents->root),
-                  contents->root);
+        (void)say(&check, CKPT_STATE_INCOMPLETE, "%.*s-unfinished is there",
+                  (int)ckpt_complete_marked(contents->root), contents->root);
         return;
     }
     if (!contents->directory) {

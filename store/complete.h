@@ -1,16 +1,18 @@
 /*
- * Whether a checkpoint is complete: all that its framework writes is there, and nothing is being written. (Whether each file of it
- * makes sense is validity.h's matter.)
+ * Whether a checkpoint is complete: all that its framework writes is there, and nothing is being written.
+ * (Whether each file of it makes sense is validity.h's matter.)
  *
- *     by a marker, written last       transformers (trainer_state.json), DCP (.metadata), torchsnapshot (.snapshot_metadata)
+ *     by a marker, written last       transformers (trainer_state.json), DCP (.metadata),
+ *                                     torchsnapshot (.snapshot_metadata)
  *     by a text beside it             DeepSpeed (latest), Megatron-LM (latest_checkpointed_iteration.txt)
- *     by a rename                     orbax, some releases of transformers; anything that came from a temporary name
+ *     by a rename                     orbax, some releases of transformers, all from a temporary name
  *     by a marker that has gone       NeMo (X-unfinished)
- *     by a quiet period               accelerate, Ray, diffusers, and every directory of no known framework
+ *     by a quiet period               accelerate, Ray, diffusers, and directories of no known framework
  *     by being closed                 a single file
  *
- * Transformers up to 4.3x writes rng_state.pth behind trainer_state.json, and other ranks theirs at any time: where one is to be
- * expected and isn't there, or where there are several ranks, the marker is followed by a quiet period.
+ * Transformers up to 4.3x writes rng_state.pth behind trainer_state.json, and other ranks theirs at any
+ * time: where one is to be expected and isn't there, or where there are several ranks, the marker is
+ * followed by a quiet period.
  *
  * Pure: no I/O, nothing allocated. Thread rules: any thread.
  */
@@ -29,7 +31,7 @@ enum ckpt_state {
 };
 
 struct ckpt_entry {
-    const char *name; /* path within the root; a shard set beside each other in the run: the name in the run */
+    const char *name; /* path within the root; of shards beside each other in a run, their names in the run */
     bool open;        /* for writing */
 };
 
@@ -58,7 +60,10 @@ struct ckpt_completeness {
 
 void ckpt_complete_check(const struct ckpt_contents *contents, struct ckpt_completeness *out);
 
-/* The name that the unfinished marker of ROOT has, without the suffix: NeMo takes off .ckpt, .nemo and -EMA. Its length. */
+/*
+ * The name that the unfinished marker of ROOT has, without the suffix: NeMo takes off .ckpt, .nemo and
+ * -EMA. Its length.
+ */
 size_t ckpt_complete_marked(const char *root);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The fields of a name (naming_fields.h) are read from left to right: each word that is known takes its number with it; the words
- * before the first of them are the model's.
+ * The fields of a name (naming_fields.h) are read from left to right: each word that is known takes its
+ * number with it; the words before the first of them are the model's.
  */
 #include "naming.h"
 #include "naming_fields.h"
@@ -64,9 +64,12 @@ static void set_counter(struct ckpt_naming *naming, enum ckpt_word word, uint64_
         bool *has;
         uint64_t *value;
     } const slots[] = {
-        [CKPT_WORD_EPOCH] = {&naming->has_epoch, &naming->epoch}, [CKPT_WORD_STEP] = {&naming->has_step, &naming->step},
-        [CKPT_WORD_SEED] = {&naming->has_seed, &naming->seed},    [CKPT_WORD_FOLD] = {&naming->has_fold, &naming->fold},
-        [CKPT_WORD_RUN] = {&naming->has_run, &naming->run},       [CKPT_WORD_RANK] = {&naming->has_rank, &naming->rank},
+        [CKPT_WORD_EPOCH] = {&naming->has_epoch, &naming->epoch},
+        [CKPT_WORD_STEP] = {&naming->has_step, &naming->step},
+        [CKPT_WORD_SEED] = {&naming->has_seed, &naming->seed},
+        [CKPT_WORD_FOLD] = {&naming->has_fold, &naming->fold},
+        [CKPT_WORD_RUN] = {&naming->has_run, &naming->run},
+        [CKPT_WORD_RANK] = {&naming->has_rank, &naming->rank},
     };
     /* The first one counts: zero_pp_rank_1_mp_rank_00. */
     assert(is_counter(word) && slots[word].has != NULL);
@@ -76,7 +79,10 @@ static void set_counter(struct ckpt_naming *naming, enum ckpt_word word, uint64_
     }
 }
 
-/* "epoch_12", "epoch12", "12epochs", "12_epochs", "epoch_12_of_100". Gives the field behind, I when there is none. */
+/*
+ * "epoch_12", "epoch12", "12epochs", "12_epochs", "epoch_12_of_100". Gives the field behind, I when there
+ * is none.
+ */
 static size_t take_counter(struct reading *reading, size_t i)
 {
     struct ckpt_field *field = &reading->fields[i];
@@ -89,7 +95,8 @@ static size_t take_counter(struct reading *reading, size_t i)
     if (is_counter(word) && field->number && field->whole) {
         value = field->integer;
         next = i + 1;
-    } else if (is_counter(word) && field->letters == field->n && ckpt_field_count(field_at(reading, i + 1), &value)) {
+    } else if (is_counter(word) && field->letters == field->n &&
+               ckpt_field_count(field_at(reading, i + 1), &value)) {
         next = i + 2;
     } else if ((word == CKPT_WORD_EPOCH || word == CKPT_WORD_STEP) && field->letters == field->n && i > 0 &&
                ckpt_field_count(&reading->fields[i - 1], &value)) {
@@ -106,7 +113,8 @@ static size_t take_counter(struct reading *reading, size_t i)
     }
     if (next > i) {
         set_counter(reading->naming, word, value);
-        if (ckpt_field_is(field_at(reading, next), "of") && ckpt_field_is_whole(field_at(reading, next + 1))) {
+        if (ckpt_field_is(field_at(reading, next), "of") &&
+            ckpt_field_is_whole(field_at(reading, next + 1))) {
             next += 2;
         }
     }
@@ -117,7 +125,8 @@ static size_t take_counter(struct reading *reading, size_t i)
 static size_t take_shard(struct reading *reading, size_t i)
 {
     const struct ckpt_field *shards = field_at(reading, i + 2);
-    if (ckpt_field_is_whole(&reading->fields[i]) && ckpt_field_is(field_at(reading, i + 1), "of") && ckpt_field_is_whole(shards)) {
+    if (ckpt_field_is_whole(&reading->fields[i]) && ckpt_field_is(field_at(reading, i + 1), "of") &&
+        ckpt_field_is_whole(shards)) {
         reading->naming->has_shard = true;
         reading->naming->shard = reading->fields[i].integer;
         reading->naming->shards = shards->integer;
@@ -165,17 +174,21 @@ static bool value_of(const struct ckpt_field *field, double *value)
 
 static bool is_plain(const struct ckpt_field *field, enum ckpt_word word)
 {
-    return field != NULL && !field->used && field->letters == field->n && ckpt_word_find(field->at, field->n) == word;
+    return field != NULL && !field->used && field->letters == field->n &&
+           ckpt_word_find(field->at, field->n) == word;
 }
 
 /* "val_loss_epoch=0.2": Lightning's own ending. The fields are those behind "loss". */
 static bool ends_in_unit(const struct ckpt_field *unit, const struct ckpt_field *value)
 {
-    return (is_plain(unit, CKPT_WORD_EPOCH) || is_plain(unit, CKPT_WORD_STEP)) && ckpt_field_is_number(value) &&
-           value->before == '=' && !value->whole;
+    return (is_plain(unit, CKPT_WORD_EPOCH) || is_plain(unit, CKPT_WORD_STEP)) &&
+           ckpt_field_is_number(value) && value->before == '=' && !value->whole;
 }
 
-/* "val_loss_0.021", "valAcc=87.4", "loss0.3", "recall@5=0.4". Gives the field behind; a metric without a value is passed over. */
+/*
+ * "val_loss_0.021", "valAcc=87.4", "loss0.3", "recall@5=0.4". Gives the field behind; a metric without a
+ * value is passed over.
+ */
 static size_t take_metric(struct reading *reading, size_t i)
 {
     struct ckpt_naming *naming = reading->naming;
@@ -216,7 +229,10 @@ static size_t take_metric(struct reading *reading, size_t i)
     return ckpt_word_family(base->at, base->n) ? i : at;
 }
 
-/* "my_score_x=3.2": what a "=" names is a metric if it has a fraction and is nothing else. Gives the field behind. */
+/*
+ * "my_score_x=3.2": what a "=" names is a metric if it has a fraction and is nothing else. Gives the field
+ * behind.
+ */
 static size_t take_assignment(struct reading *reading, size_t i)
 {
     char before = reading->fields[i].before;
@@ -344,8 +360,8 @@ static void take_number(struct reading *reading, size_t i)
 /* Reads what begins at field I and gives the field behind it. */
 static size_t read_field(struct reading *reading, size_t i)
 {
-    static size_t (*const takers[])(struct reading *, size_t) = {take_date, take_shard, take_counter, take_metric,
-                                                                take_assignment};
+    static size_t (*const takers[])(struct reading *, size_t) = {take_date, take_shard, take_counter,
+                                                                 take_metric, take_assignment};
     struct ckpt_field *field = &reading->fields[i];
     size_t next = i;
     for (size_t t = 0; t < sizeof takers / sizeof takers[0] && next == i; t++) {
@@ -366,8 +382,9 @@ static size_t read_field(struct reading *reading, size_t i)
     if (next == i) {
         next = take_dataset(reading, i);
     }
-    if (next == i && ((field->letters == field->n && take_word(reading->naming, word)) ||
-                      ckpt_word_find(field->at, field->n) == CKPT_WORD_PRECISION || ckpt_field_is_size_or_hash(field))) {
+    if (next == i &&
+        ((field->letters == field->n && take_word(reading->naming, word)) ||
+         ckpt_word_find(field->at, field->n) == CKPT_WORD_PRECISION || ckpt_field_is_size_or_hash(field))) {
         next = i + 1;
     }
     if (next == i && (word == CKPT_WORD_GENERIC || word == CKPT_WORD_WEIGHTS) && field->whole) {

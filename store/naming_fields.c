@@ -31,10 +31,48 @@ size_t ckpt_naming_stem(const char *name)
 {
     /* Those that end another one come after it. */
     static const char *const extensions[] = {
-        ".safetensors.index.json", ".bin.index.json", ".weights.h5", ".pth.tar", ".pt.tar", ".ckpt.tar", ".tar.gz",
-        ".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".h5", ".hdf5", ".keras", ".npz", ".npy", ".pkl", ".pickle",
-        ".msgpack", ".onnx", ".gguf", ".tar", ".distcp", ".zip", ".joblib", ".json", ".jsonl", ".nemo", ".model",
-        ".params", ".pdparams", ".pdopt", ".tflite", ".pb", ".index", ".txt", ".csv", ".th", ".t7", ".mar", ".torch",
+        ".safetensors.index.json",
+        ".bin.index.json",
+        ".weights.h5",
+        ".pth.tar",
+        ".pt.tar",
+        ".ckpt.tar",
+        ".tar.gz",
+        ".safetensors",
+        ".ckpt",
+        ".pth",
+        ".pt",
+        ".bin",
+        ".h5",
+        ".hdf5",
+        ".keras",
+        ".npz",
+        ".npy",
+        ".pkl",
+        ".pickle",
+        ".msgpack",
+        ".onnx",
+        ".gguf",
+        ".tar",
+        ".distcp",
+        ".zip",
+        ".joblib",
+        ".json",
+        ".jsonl",
+        ".nemo",
+        ".model",
+        ".params",
+        ".pdparams",
+        ".pdopt",
+        ".tflite",
+        ".pb",
+        ".index",
+        ".txt",
+        ".csv",
+        ".th",
+        ".t7",
+        ".mar",
+        ".torch",
     };
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof extensions / sizeof extensions[0]; i++) {
@@ -190,7 +228,8 @@ bool ckpt_field_is_size_or_hash(const struct ckpt_field *field)
     while (rest < field->n && is_digit(field->at[rest])) {
         rest++;
     }
-    if (first > 0 && first + 1 < field->n && rest == field->n && (field->at[first] == 'x' || field->at[first] == 'X')) {
+    if (first > 0 && first + 1 < field->n && rest == field->n &&
+        (field->at[first] == 'x' || field->at[first] == 'X')) {
         return true;
     }
     size_t digit = 0;
@@ -236,7 +275,9 @@ static size_t read_time(const struct ckpt_field *fields, size_t count, size_t i,
     if (digits(fields, count, i, 2) && digits(fields, count, i + 1, 2)) {
         bool seconds = digits(fields, count, i + 2, 2);
         size_t end = i + (seconds ? 3 : 2);
-        return set_time(moment, fields[i].integer, fields[i + 1].integer, seconds ? fields[i + 2].integer : 0) ? end : i;
+        return set_time(moment, fields[i].integer, fields[i + 1].integer, seconds ? fields[i + 2].integer : 0)
+                   ? end
+                   : i;
     }
     return i;
 }

@@ -21,8 +21,8 @@ struct ckpt_field {
 };
 
 /*
- * Cuts NAME at everything that is neither a letter nor a digit, but keeps "." and exponents within numbers, and a "-" that is a
- * sign. Gives their number, MAX at most; what is beyond isn't looked at.
+ * Cuts NAME at everything that is neither a letter nor a digit, but keeps "." and exponents within numbers,
+ * and a "-" that is a sign. Gives their number, MAX at most; what is beyond isn't looked at.
  */
 size_t ckpt_fields_cut(const char *name, size_t n, struct ckpt_field *fields, size_t max);
 
@@ -48,7 +48,10 @@ struct ckpt_moment {
     bool has_time;
 };
 
-/* Reads a date at field I, in any of the common forms. Gives the field behind it; I: there is none, *MOMENT is untouched. */
+/*
+ * Reads a date at field I, in any of the common forms. Gives the field behind it; I: there is none, *MOMENT
+ * is untouched.
+ */
 size_t ckpt_fields_date(const struct ckpt_field *fields, size_t count, size_t i, struct ckpt_moment *moment);
 
 #endif

@@ -36,7 +36,10 @@ enum ckpt_word {
 /* What the N bytes at WORD mean, in any case. "valloss" is none: see ckpt_word_metric. */
 enum ckpt_word ckpt_word_find(const char *word, size_t n);
 
-/* Whether they are the name of a metric, with prefixes written together: "loss", "valLoss", "bestValAcc", "f1". */
+/*
+ * Whether they are the name of a metric, with prefixes written together: "loss", "valLoss", "bestValAcc",
+ * "f1".
+ */
 bool ckpt_word_metric(const char *word, size_t n);
 
 /* The length of "val" in "valLoss", of "bestVal" in "bestValAcc"; 0: no prefix, or no metric. */

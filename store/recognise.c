@@ -60,7 +60,10 @@ static void append_stem(const struct look *look, char group[CKPT_GROUP_MAX])
     append(group, "name=%.*s", (int)ckpt_naming_stem(name), name);
 }
 
-/* Equal for the roots of one run that are one checkpoint. Other seeds, folds and runs in one directory are others. */
+/*
+ * Equal for the roots of one run that are one checkpoint. Other seeds, folds and runs in one directory are
+ * others.
+ */
 static void set_group(const struct look *look)
 {
     struct ckpt_recognised *out = look->out;
@@ -74,7 +77,8 @@ static void set_group(const struct look *look)
         append(out->group, "number=%" PRIu64, naming->number);
     } else if (naming->plain) {
         /* model.pt and optimizer.pt, last.pt and last_ema.pt */
-        append(out->group, "%s%s%s", naming->best ? "best" : "", naming->last ? "last" : "", naming->final ? "final" : "");
+        append(out->group, "%s%s%s", naming->best ? "best" : "", naming->last ? "last" : "",
+               naming->final ? "final" : "");
         append(out->group, "%s", out->group[0] == '\0' ? "plain" : "");
     } else {
         append_stem(look, out->group);
@@ -98,7 +102,8 @@ static bool same_number(bool a_has, uint64_t a, bool b_has, uint64_t b)
 
 bool ckpt_recognise_joins(const struct ckpt_naming *a, const struct ckpt_naming *b)
 {
-    if (!same_number(a->has_run, a->run, b->has_run, b->run) || !same_number(a->has_seed, a->seed, b->has_seed, b->seed) ||
+    if (!same_number(a->has_run, a->run, b->has_run, b->run) ||
+        !same_number(a->has_seed, a->seed, b->has_seed, b->seed) ||
         !same_number(a->has_fold, a->fold, b->has_fold, b->fold)) {
         return false;
     }
@@ -157,7 +162,8 @@ static void set_root(struct look *look, size_t at, size_t n)
     out->root_size = n;
     (void)snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), look->path + at);
     ckpt_naming_read(name, &out->naming);
-    if (!out->naming.has_epoch && !out->naming.has_step && !out->naming.has_number && out->naming.metric_count == 0) {
+    if (!out->naming.has_epoch && !out->naming.has_step && !out->naming.has_number &&
+        out->naming.metric_count == 0) {
         out->alias = out->naming.best    ? CKPT_ALIAS_BEST
                      : out->naming.last  ? CKPT_ALIAS_LAST
                      : out->naming.final ? CKPT_ALIAS_FINAL
@@ -168,7 +174,8 @@ static void set_root(struct look *look, size_t at, size_t n)
 }
 
 /* What a bare number in a directory's name counts. */
-static void set_unit(struct ckpt_naming *naming, const struct ckpt_directory_row *row, const struct ckpt_numbers *numbers)
+static void set_unit(struct ckpt_naming *naming, const struct ckpt_directory_row *row,
+                     const struct ckpt_numbers *numbers)
 {
     if (numbers->count == 0 || row->unit == CKPT_UNIT_NONE) {
         return;
@@ -194,13 +201,15 @@ static bool find_named(struct look *look)
         struct ckpt_numbers numbers = {.count = 0};
         struct ckpt_numbers ignored = {.count = 0};
         const struct component *component = &look->list[i];
-        const struct ckpt_directory_row *row = ckpt_directory_row_find(text_of(look, i), component->n, &numbers);
+        const struct ckpt_directory_row *row =
+            ckpt_directory_row_find(text_of(look, i), component->n, &numbers);
         if (row == NULL) {
             continue;
         }
         if (row->trust != CKPT_TRUST_NAME) {
             size_t at = look->list[i + 1].at;
-            const struct ckpt_member_row *member = ckpt_member_row_find(look->path + at, look->end - at, &ignored);
+            const struct ckpt_member_row *member =
+                ckpt_member_row_find(look->path + at, look->end - at, &ignored);
             bool telling = member != NULL && (member->telling || member->framework == row->framework);
             if (member == NULL || (row->trust == CKPT_TRUST_TELLING && !telling)) {
                 continue;
@@ -294,7 +303,10 @@ static bool is_mlflow(const struct look *look)
     return false;
 }
 
-/* Where the name of a file begins: with the directories that Lightning makes of "epoch=3-val/loss=0.21.ckpt". */
+/*
+ * Where the name of a file begins: with the directories that Lightning makes of
+ * "epoch=3-val/loss=0.21.ckpt".
+ */
 static size_t first_of_name(const struct look *look)
 {
     size_t i = look->count - 1;

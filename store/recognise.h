@@ -1,10 +1,12 @@
 /*
- * What a path in a run is, from its name alone: a checkpoint, part of one, a marker, a source of metrics, something temporary.
- * The names of the frameworks are the rows of recognise_rows.c; a new framework is a few more rows there.
+ * What a path in a run is, from its name alone: a checkpoint, part of one, a marker, a source of metrics,
+ * something temporary. The names of the frameworks are the rows of recognise_rows.c; a new framework is a
+ * few more rows there.
  *
- * A checkpoint has a *root*: a file, or a directory with everything in it. The outermost directory that is one counts:
- * `checkpoint-100/global_step100/mp_rank_00_model_states.pt` belongs to `checkpoint-100`. A directory that any path names as a
- * root is a checkpoint as a whole, also those files in it whose names say nothing (torchsnapshot's `0/model/weight`).
+ * A checkpoint has a *root*: a file, or a directory with everything in it. The outermost directory that is
+ * one counts: `checkpoint-100/global_step100/mp_rank_00_model_states.pt` belongs to `checkpoint-100`. A
+ * directory that any path names as a root is a checkpoint as a whole, also those files in it whose names
+ * say nothing (torchsnapshot's `0/model/weight`).
  *
  * Pure: no I/O, nothing allocated. Thread rules: any thread.
  */
@@ -94,16 +96,20 @@ struct ckpt_recognised {
     uint64_t shard;
     uint64_t shards;
     struct ckpt_naming naming; /* of the root, with the unit that its row gives to a bare number */
-    char group[CKPT_GROUP_MAX]; /* equal for roots of one run that are one checkpoint: "step=400", "epoch=3 seed=42", "last" */
+    char group[CKPT_GROUP_MAX]; /* equal for roots of one run that are one checkpoint: "step=400", "epoch=3
+                                   seed=42", "last" */
 };
 
 /*
- * Recognises PATH, relative to a run or to any directory above it. CAPTURED: the file is kept because of its size, so it is a
- * checkpoint whatever it is called.
+ * Recognises PATH, relative to a run or to any directory above it. CAPTURED: the file is kept because of
+ * its size, so it is a checkpoint whatever it is called.
  */
 void ckpt_recognise(const char *path, bool captured, struct ckpt_recognised *out);
 
-/* Whether two roots of one run are one checkpoint: GROUP says it, except that "epoch 3" also joins "epoch 3, step 400". */
+/*
+ * Whether two roots of one run are one checkpoint: GROUP says it, except that "epoch 3" also joins "epoch
+ * 3, step 400".
+ */
 bool ckpt_recognise_joins(const struct ckpt_naming *a, const struct ckpt_naming *b);
 
 /* The order in which files of one checkpoint are asked to stand for it, the fullest highest. */

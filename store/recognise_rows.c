@@ -2,10 +2,11 @@
 #include <string.h>
 
 /*
- * Directories. From transformers/trainer.py (checkpoint-STEP), accelerate (checkpoints/checkpoint_N), deepspeed/runtime/engine.py
- * (global_stepN), torchtitan (step-N), megatron/training/checkpointing.py (iter_%07d, release), ray/train (checkpoint_%06d),
- * nemo (epoch_E_step_S, MODEL--KEY=VALUE), lightning (strategies that save directories give them the file's name), orbax
- * ([PREFIX_]N), diffusers (checkpoint-N with accelerate's files in it).
+ * Directories. From transformers/trainer.py (checkpoint-STEP), accelerate (checkpoints/checkpoint_N),
+ * deepspeed/runtime/engine.py (global_stepN), torchtitan (step-N), megatron/training/checkpointing.py
+ * (iter_%07d, release), ray/train (checkpoint_%06d), nemo (epoch_E_step_S, MODEL--KEY=VALUE), lightning
+ * (strategies that save directories give them the file's name), orbax ([PREFIX_]N), diffusers (checkpoint-N
+ * with accelerate's files in it).
  */
 static const struct ckpt_directory_row directories[] = {
     {"checkpoint-#", CKPT_FRAMEWORK_TRANSFORMERS, CKPT_UNIT_STEP, CKPT_TRUST_NAME},
@@ -49,9 +50,10 @@ static const struct ckpt_directory_row directories[] = {
 };
 
 /*
- * Members of checkpoint directories. From transformers/trainer.py, accelerate/utils/constants.py, deepspeed/runtime/engine.py,
- * torch/distributed/checkpoint/filesystem.py, megatron/training/checkpointing.py, torchsnapshot/snapshot.py (the metadata is
- * written by rank 0 after a barrier behind all other files), orbax/checkpoint (OCDBT stores), ray/rllib.
+ * Members of checkpoint directories. From transformers/trainer.py, accelerate/utils/constants.py,
+ * deepspeed/runtime/engine.py, torch/distributed/checkpoint/filesystem.py,
+ * megatron/training/checkpointing.py, torchsnapshot/snapshot.py (the metadata is written by rank 0 after a
+ * barrier behind all other files), orbax/checkpoint (OCDBT stores), ray/rllib.
  */
 #define MEMBER(pattern, framework, holds) \
     {pattern, CKPT_FRAMEWORK_##framework, CKPT_ROLE_MEMBER, CKPT_HOLDS_##holds, false, false}
@@ -114,15 +116,18 @@ static const struct ckpt_member_row members[] = {
 };
 
 /*
- * What stands in a run beside checkpoints. From deepspeed/runtime/engine.py (latest), megatron/training/checkpointing.py (the
- * tracker), MMEngine and detectron2 (last_checkpoint), TensorFlow (checkpoint), and the loggers' own documentation.
+ * What stands in a run beside checkpoints. From deepspeed/runtime/engine.py (latest),
+ * megatron/training/checkpointing.py (the tracker), MMEngine and detectron2 (last_checkpoint), TensorFlow
+ * (checkpoint), and the loggers' own documentation.
  */
 static const struct ckpt_run_row run_rows[] = {
     {"latest", CKPT_FRAMEWORK_DEEPSPEED, CKPT_ROLE_MARKER, CKPT_MARK_NAMES, CKPT_METRICS_NONE},
-    {"latest_checkpointed_iteration.txt", CKPT_FRAMEWORK_MEGATRON, CKPT_ROLE_MARKER, CKPT_MARK_NAMES, CKPT_METRICS_NONE},
+    {"latest_checkpointed_iteration.txt", CKPT_FRAMEWORK_MEGATRON, CKPT_ROLE_MARKER, CKPT_MARK_NAMES,
+     CKPT_METRICS_NONE},
     {"last_checkpoint", CKPT_FRAMEWORK_NONE, CKPT_ROLE_MARKER, CKPT_MARK_NAMES, CKPT_METRICS_NONE},
     {"checkpoint", CKPT_FRAMEWORK_NONE, CKPT_ROLE_MARKER, CKPT_MARK_NAMES, CKPT_METRICS_NONE},
-    {"trainer_state.json", CKPT_FRAMEWORK_TRANSFORMERS, CKPT_ROLE_METRICS, CKPT_MARK_NONE, CKPT_METRICS_TRAINER_STATE},
+    {"trainer_state.json", CKPT_FRAMEWORK_TRANSFORMERS, CKPT_ROLE_METRICS, CKPT_MARK_NONE,
+     CKPT_METRICS_TRAINER_STATE},
     {"*.safetensors.index.json", CKPT_FRAMEWORK_NONE, CKPT_ROLE_INDEX, CKPT_MARK_NONE, CKPT_METRICS_NONE},
     {"*.bin.index.json", CKPT_FRAMEWORK_NONE, CKPT_ROLE_INDEX, CKPT_MARK_NONE, CKPT_METRICS_NONE},
     {"events.out.tfevents.*", CKPT_FRAMEWORK_NONE, CKPT_ROLE_METRICS, CKPT_MARK_NONE, CKPT_METRICS_TFEVENTS},
@@ -137,24 +142,33 @@ static const struct ckpt_run_row run_rows[] = {
 };
 
 /*
- * Temporary names: transformers (tmp-checkpoint-N), orbax, flax (checkpoint_tmp), tempfile, rsync, editors, downloads, NFS. Dot
- * files are, but for those that are members.
+ * Temporary names: transformers (tmp-checkpoint-N), orbax, flax (checkpoint_tmp), tempfile, rsync, editors,
+ * downloads, NFS. Dot files are, but for those that are members.
  */
 static const char *const temporaries[] = {
-    "tmp-*",   "*.tmp",     "*.tmp.*",      "*.temp",     "*.part",  "*.partial", "*.crdownload", "*.incomplete", "*.lock",
-    "*~",      ".*.sw?",    "tmp????????",  "checkpoint_tmp", "*_tmp", "*-tmp",    "*_temp",       "*.tempstate*",
-    "*.orbax-checkpoint-tmp*", "*-unfinished", "*.unfinished", ".nfs*", ".fuse_hidden*",
+    "tmp-*",          "*.tmp",
+    "*.tmp.*",        "*.temp",
+    "*.part",         "*.partial",
+    "*.crdownload",   "*.incomplete",
+    "*.lock",         "*~",
+    ".*.sw?",         "tmp????????",
+    "checkpoint_tmp", "*_tmp",
+    "*-tmp",          "*_temp",
+    "*.tempstate*",   "*.orbax-checkpoint-tmp*",
+    "*-unfinished",   "*.unfinished",
+    ".nfs*",          ".fuse_hidden*",
 };
 
 static const char *const temporary_directories[] = {
-    "*.tmp", "*.tmp.*", "*.temp", "*.part", "*.partial", "*.incomplete", "*_temp", "*.orbax-checkpoint-tmp*", "*-unfinished",
-    "*.unfinished",
+    "*.tmp",        "*.tmp.*",      "*.temp", "*.part",
+    "*.partial",    "*.incomplete", "*_temp", "*.orbax-checkpoint-tmp*",
+    "*-unfinished", "*.unfinished",
 };
 
 static const char *const checkpoint_files[] = {
-    "*.pt",   "*.pth",  "*.ckpt",    "*.bin",  "*.safetensors", "*.h5",     "*.hdf5", "*.keras",       "*.npz",  "*.npy",
-    "*.pkl",  "*.onnx", "*.msgpack", "*.gguf", "*.distcp",      "*.pdparams", "*.tar", "*.nemo", "*.joblib", "*.pickle",
-    "*.zip",  "*.pdopt", "*.data-#-of-#",
+    "*.pt",  "*.pth",  "*.ckpt",   "*.bin",    "*.safetensors", "*.h5",    "*.hdf5",        "*.keras",
+    "*.npz", "*.npy",  "*.pkl",    "*.onnx",   "*.msgpack",     "*.gguf",  "*.distcp",      "*.pdparams",
+    "*.tar", "*.nemo", "*.joblib", "*.pickle", "*.zip",         "*.pdopt", "*.data-#-of-#",
 };
 
 static const char *const weights_files[] = {"*.safetensors", "*.onnx", "*.gguf", "*.weights.h5", "*.tflite"};
@@ -174,8 +188,12 @@ static bool same(char a, char b)
     return a == b || (upper && a == b - 'A' + 'a');
 }
 
-/* Takes the digits at *AT; of several "#" in a row each takes one and the last one all the rest. False: too few, or too many. */
-static bool take_digits(const char **pattern, const char *text, size_t n, size_t *at, struct ckpt_numbers *numbers)
+/*
+ * Takes the digits at *AT; of several "#" in a row each takes one and the last one all the rest. False: too
+ * few, or too many.
+ */
+static bool take_digits(const char **pattern, const char *text, size_t n, size_t *at,
+                        struct ckpt_numbers *numbers)
 {
     size_t least = strspn(*pattern, "#");
     size_t first = *at;
@@ -268,7 +286,8 @@ static bool any(const char *const *patterns, size_t count, const char *name, siz
     return false;
 }
 
-const struct ckpt_directory_row *ckpt_directory_row_find(const char *name, size_t n, struct ckpt_numbers *numbers)
+const struct ckpt_directory_row *ckpt_directory_row_find(const char *name, size_t n,
+                                                         struct ckpt_numbers *numbers)
 {
     for (size_t i = 0; i < COUNT(directories); i++) {
         numbers->count = 0;

@@ -1,8 +1,8 @@
 /*
  * The names that frameworks give, as tables. For recognise.c and complete.c.
  *
- * Patterns: "#" is one or more digits, "*" is anything but a slash, "?" is a character. One without a slash is compared with the
- * last component of a path, one with a slash with as many as it has.
+ * Patterns: "#" is one or more digits, "*" is anything but a slash, "?" is a character. One without a slash
+ * is compared with the last component of a path, one with a slash with as many as it has.
  */
 #ifndef CKPT_STORE_RECOGNISE_ROWS_H
 #define CKPT_STORE_RECOGNISE_ROWS_H
@@ -54,8 +54,10 @@ struct ckpt_run_row {
 };
 
 /* The first row that fits, or NULL. NAME is one component, MEMBER a path within the root. */
-const struct ckpt_directory_row *ckpt_directory_row_find(const char *name, size_t n, struct ckpt_numbers *numbers);
-const struct ckpt_member_row *ckpt_member_row_find(const char *member, size_t n, struct ckpt_numbers *numbers);
+const struct ckpt_directory_row *ckpt_directory_row_find(const char *name, size_t n,
+                                                         struct ckpt_numbers *numbers);
+const struct ckpt_member_row *ckpt_member_row_find(const char *member, size_t n,
+                                                   struct ckpt_numbers *numbers);
 const struct ckpt_run_row *ckpt_run_row_find(const char *name, size_t n);
 
 /* Whether a file, or the root of a checkpoint, has the name of something temporary. */

@@ -23,7 +23,8 @@ static const uint8_t npy_magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 static const uint8_t zip_magic[4] = {'P', 'K', 3, 4};
 static const uint8_t empty_zip_magic[4] = {'P', 'K', 5, 6};
 
-bool ckpt_validity_read(const struct ckpt_source *source, void *buf, size_t n, uint64_t offset, enum ckpt_err *err)
+bool ckpt_validity_read(const struct ckpt_source *source, void *buf, size_t n, uint64_t offset,
+                        enum ckpt_err *err)
 {
     if (offset > source->size || n > source->size - offset) {
         return false;
@@ -92,7 +93,8 @@ static enum ckpt_err check_safetensors(const struct ckpt_source *source, struct 
                               (unsigned long long)source->size);
         }
     } else if (err == CKPT_ERR_CORRUPT) {
-        ckpt_validity_say(out, "the safetensors header makes no sense, or its tensors reach beyond the end of the file");
+        ckpt_validity_say(
+            out, "the safetensors header makes no sense, or its tensors reach beyond the end of the file");
         err = CKPT_OK;
     }
     ckpt_parts_clear(&parts);
@@ -161,7 +163,8 @@ static void check_npy_size(const char *header, uint64_t data, uint64_t size, uin
     } else if (element == 0) {
         set_unknown(out, "the size of this npy file's elements isn't known");
     } else if (__builtin_mul_overflow(elements, element, &bytes) || bytes != data) {
-        ckpt_validity_say(out, "the npy file has %llu bytes, of which %llu are elements; its shape says otherwise",
+        ckpt_validity_say(out,
+                          "the npy file has %llu bytes, of which %llu are elements; its shape says otherwise",
                           (unsigned long long)size, (unsigned long long)data);
     } else {
         set_valid(out);
@@ -215,18 +218,19 @@ static uint64_t get_sized(const uint8_t *p, unsigned size)
 /*
  * The superblock, which stands AT. (Sizes in bytes; O is the size of an address.)
  *
- * version 0 and 1                                    version 2 and 3
- *  8  1 version                                       8  1 version
- * 13  1 O                                             9  1 O
- * 24  O base address (28 in version 1)               11  1 flags: 1 open for writing, 4 open for one writer and readers
- *     O address of the free space                    12  O base address
- *     O end of the file                                  O address of the extension
- *     O address of the driver's block                    O end of the file
- *                                                        O address of the root
+ * version 0 and 1                              version 2 and 3
+ *  8  1 version                                 8  1 version
+ * 13  1 O                                       9  1 O
+ * 24  O base address (28 in version 1)         11  1 flags: 1 open for writing, 4 for one writer and readers
+ *     O address of the free space              12  O base address
+ *     O end of the file                            O address of the extension
+ *     O address of the driver's block              O end of the file
+ *                                                  O address of the root
  *
  * The end counts from the start of the file, also behind a user block.
  */
-enum ckpt_err ckpt_validity_hdf5(const struct ckpt_source *source, uint64_t at, struct ckpt_validity_report *out)
+enum ckpt_err ckpt_validity_hdf5(const struct ckpt_source *source, uint64_t at,
+                                 struct ckpt_validity_report *out)
 {
     uint8_t block[64] = {0};
     enum ckpt_err err = CKPT_OK;
@@ -299,8 +303,8 @@ static const char *expected_of(const char *name)
 }
 
 /* What its bytes say it is; "": nothing known. */
-static const char *format_of(const struct ckpt_source *source, const uint8_t *head, size_t n, uint64_t *superblock,
-                             enum ckpt_err *err)
+static const char *format_of(const struct ckpt_source *source, const uint8_t *head, size_t n,
+                             uint64_t *superblock, enum ckpt_err *err)
 {
     if (n >= sizeof zip_magic && (memcmp(head, zip_magic, sizeof zip_magic) == 0 ||
                                   memcmp(head, empty_zip_magic, sizeof empty_zip_magic) == 0)) {
@@ -313,13 +317,15 @@ static const char *format_of(const struct ckpt_source *source, const uint8_t *he
     if (n > 0 && head[0] != 0x80 && find_superblock(source, superblock, err)) {
         return "hdf5";
     }
-    if (n > SAFETENSORS_PREFIX && head[SAFETENSORS_PREFIX] == '{' && ckpt_get_le64(head) < UINT64_C(1) << 32) {
+    if (n > SAFETENSORS_PREFIX && head[SAFETENSORS_PREFIX] == '{' &&
+        ckpt_get_le64(head) < UINT64_C(1) << 32) {
         return "safetensors";
     }
     return "";
 }
 
-enum ckpt_err ckpt_validity_check(const struct ckpt_source *source, const char *name, struct ckpt_validity_report *out)
+enum ckpt_err ckpt_validity_check(const struct ckpt_source *source, const char *name,
+                                  struct ckpt_validity_report *out)
 {
     uint8_t head[HEAD] = {0};
     uint64_t superblock = 0;

@@ -1,6 +1,6 @@
 /*
- * The end of a zip archive and its directory. zip.c has the layout of the records; it reads what makes sense and passes over the
- * rest, where this one says what doesn't make sense.
+ * The end of a zip archive and its directory. zip.c has the layout of the records; it reads what makes
+ * sense and passes over the rest, where this one says what doesn't make sense.
  */
 #include "bytes.h"
 #include "validity_parts.h"
@@ -145,18 +145,20 @@ static bool check_entry(struct archive *archive, const uint8_t *p, enum ckpt_err
         return false;
     }
     uint64_t head = LOCAL + (uint64_t)get_le16(local + 26) + get_le16(local + 28);
-    return is_magic(local, 3, 4) && get_le16(local + 26) == name && head <= room - at && packed <= room - at - head;
+    return is_magic(local, 3, 4) && get_le16(local + 26) == name && head <= room - at &&
+           packed <= room - at - head;
 }
 
 /* Walks the directory. False: something in it makes no sense, which OUT says, or *ERR. */
-static bool check_directory(struct archive *archive, const uint8_t *directory, struct ckpt_validity_report *out,
-                            enum ckpt_err *err)
+static bool check_directory(struct archive *archive, const uint8_t *directory,
+                            struct ckpt_validity_report *out, enum ckpt_err *err)
 {
     const uint8_t *p = directory;
     size_t n = (size_t)archive->size;
     uint64_t entries = 0;
     while (n > 0) {
-        size_t size = n < ENTRY ? n + 1 : (size_t)ENTRY + get_le16(p + 28) + get_le16(p + 30) + get_le16(p + 32);
+        size_t size =
+            n < ENTRY ? n + 1 : (size_t)ENTRY + get_le16(p + 28) + get_le16(p + 30) + get_le16(p + 32);
         if (size > n || !is_magic(p, 1, 2)) {
             ckpt_validity_say(out, "the zip directory is damaged");
             return false;

@@ -1,5 +1,6 @@
 /*
- * What paths are, whether checkpoints are complete at each step of being written, and what tensors' names tell, as tables.
+ * What paths are, whether checkpoints are complete at each step of being written, and what tensors' names
+ * tell, as tables.
  */
 #include "unit.h"
 
@@ -8,7 +9,8 @@
 #include "recognise.h"
 #include <inttypes.h>
 
-static const char *const roles[] = {"other", "file", "shard", "member", "index", "marker", "metrics", "temporary"};
+static const char *const roles[] = {"other", "file",   "shard",   "member",
+                                    "index", "marker", "metrics", "temporary"};
 static const char *const kinds[] = {"unknown", "full", "weights", "ema", "optimizer", "extra"};
 static const char *const states[] = {"incomplete", "quiet", "complete"};
 
@@ -78,7 +80,8 @@ static void test_single_files(void **state)
         {"best.pt", "file plain unknown root=best.pt [best] alias-best"},
         {"model_best.pth.tar", "file plain unknown root=model_best.pth.tar [best] alias-best"},
         {"model_final.pth", "file plain unknown root=model_final.pth [final] alias-final"},
-        {"unet_best_iou_0.92.pth", "file plain unknown root=unet_best_iou_0.92.pth [name=unet_best_iou_0.92]"},
+        {"unet_best_iou_0.92.pth",
+         "file plain unknown root=unet_best_iou_0.92.pth [name=unet_best_iou_0.92]"},
         {"best_coco_mAP_epoch_12.pth", "file plain unknown root=best_coco_mAP_epoch_12.pth [epoch=12]"},
         {"weights.03-0.21.h5", "file plain weights root=weights.03-0.21.h5 [epoch=3]"},
         {"03.weights.h5", "file plain weights root=03.weights.h5 [number=3]"},
@@ -114,21 +117,25 @@ static void test_members_of_directories(void **state)
         {"checkpoint-500/model.safetensors", "member transformers weights root=checkpoint-500/ [step=500]"},
         {"checkpoint-500/model-00002-of-00003.safetensors",
          "shard transformers weights root=checkpoint-500/ [step=500] shard=2/3"},
-        {"checkpoint-500/model.safetensors.index.json", "index transformers extra root=checkpoint-500/ [step=500]"},
+        {"checkpoint-500/model.safetensors.index.json",
+         "index transformers extra root=checkpoint-500/ [step=500]"},
         {"checkpoint-500/optimizer.pt", "member transformers optimizer root=checkpoint-500/ [step=500]"},
-        {"checkpoint-500/rng_state_3.pth", "member transformers extra root=checkpoint-500/ [step=500] rank=3"},
+        {"checkpoint-500/rng_state_3.pth",
+         "member transformers extra root=checkpoint-500/ [step=500] rank=3"},
         {"checkpoint-500/trainer_state.json",
          "marker transformers extra root=checkpoint-500/ [step=500] done trainer-state"},
         {"checkpoint-500/global_step500/mp_rank_00_model_states.pt",
          "member transformers weights root=checkpoint-500/ [step=500] rank=0"},
-        {"checkpoint-500/pytorch_model_fsdp_0/.metadata", "member transformers extra root=checkpoint-500/ [step=500]"},
+        {"checkpoint-500/pytorch_model_fsdp_0/.metadata",
+         "member transformers extra root=checkpoint-500/ [step=500]"},
         {"checkpoint-500/anything", "member transformers unknown root=checkpoint-500/ [step=500]"},
         {"tmp-checkpoint-500/optimizer.pt", "temporary plain unknown"},
         {"final/model.safetensors", "member plain weights root=final/ [final] alias-final"},
         /* accelerate, Ray */
         {"checkpoints/checkpoint_3/random_states_0.pkl",
          "member accelerate extra root=checkpoint_3/ [number=3] rank=0"},
-        {"checkpoints/checkpoint_3/optimizer.bin", "member accelerate optimizer root=checkpoint_3/ [number=3]"},
+        {"checkpoints/checkpoint_3/optimizer.bin",
+         "member accelerate optimizer root=checkpoint_3/ [number=3]"},
         {"trial_1/checkpoint_000003/model.pt", "member ray unknown root=checkpoint_000003/ [number=3]"},
         /* DeepSpeed */
         {"global_step100/mp_rank_01_model_states.pt",
@@ -153,8 +160,10 @@ static void test_members_of_directories(void **state)
         {"latest_checkpointed_iteration.txt", "marker megatron unknown names"},
         /* NeMo, Lightning's directories */
         {"epoch_3_step_400/x", "member nemo unknown root=epoch_3_step_400/ [step=400]"},
-        {"gpt--val_loss=2.3-epoch=1/weights/x", "member nemo unknown root=gpt--val_loss=2.3-epoch=1/ [epoch=1]"},
-        {"gpt--val_loss=2.3-epoch=1-unfinished", "marker nemo unknown root=gpt--val_loss=2.3-epoch=1 [epoch=1] unfinished"},
+        {"gpt--val_loss=2.3-epoch=1/weights/x",
+         "member nemo unknown root=gpt--val_loss=2.3-epoch=1/ [epoch=1]"},
+        {"gpt--val_loss=2.3-epoch=1-unfinished",
+         "marker nemo unknown root=gpt--val_loss=2.3-epoch=1 [epoch=1] unfinished"},
         {"epoch=3-step=400.ckpt/.metadata", "marker dcp extra root=epoch=3-step=400.ckpt/ [step=400] done"},
         {"epoch=3-step=400.ckpt/checkpoint/mp_rank_00_model_states.pt",
          "member lightning weights root=epoch=3-step=400.ckpt/ [step=400] rank=0"},
@@ -262,9 +271,9 @@ enum { STEP_FILES = 24 };
 struct step {
     const char *root; /* its name from now on; NULL: as before */
     /*
-     * "+NAME" opens a new file, "-NAME" closes it, "xNAME" removes it; "LTEXT" and "ITEXT" write latest and the iteration's file;
-     * "U+" and "U-" make and remove the unfinished marker; "R" is the rename that gave it its name; "XNAME" is a name in the
-     * index; "Q" is a minute of quiet.
+     * "+NAME" opens a new file, "-NAME" closes it, "xNAME" removes it; "LTEXT" and "ITEXT" write latest and
+     * the iteration's file; "U+" and "U-" make and remove the unfinished marker; "R" is the rename that
+     * gave it its name; "XNAME" is a name in the index; "Q" is a minute of quiet.
      */
     const char *does;
     const char *state;
@@ -328,8 +337,8 @@ static void play(const char *title, const struct step *steps, size_t count)
         apply(&world, steps[i].does);
         ckpt_complete_check(&world.contents, &is);
         if (strcmp(states[is.state], steps[i].state) != 0) {
-            print_error("%s: after step %zu, %s, it is %s (%s), not %s\n", title, i + 1, steps[i].does, states[is.state],
-                        is.why, steps[i].state);
+            print_error("%s: after step %zu, %s, it is %s (%s), not %s\n", title, i + 1, steps[i].does,
+                        states[is.state], is.why, steps[i].state);
             fail();
         }
         assert_true(strlen(is.why) > 0);
@@ -375,11 +384,16 @@ static void test_transformers(void **state)
     };
     /* tmp-checkpoint-N and a rename; two ranks */
     static const struct step renamed[] = {
-        {"tmp-checkpoint-500", "+model.safetensors", "incomplete"}, {NULL, "-model.safetensors", "incomplete"},
-        {NULL, "+optimizer.pt", "incomplete"},                      {NULL, "-optimizer.pt", "incomplete"},
-        {NULL, "+rng_state_0.pth", "incomplete"},                   {NULL, "-rng_state_0.pth", "incomplete"},
-        {NULL, "+rng_state_1.pth", "incomplete"},                   {NULL, "-rng_state_1.pth", "incomplete"},
-        {NULL, "+trainer_state.json", "incomplete"},                {NULL, "-trainer_state.json", "incomplete"},
+        {"tmp-checkpoint-500", "+model.safetensors", "incomplete"},
+        {NULL, "-model.safetensors", "incomplete"},
+        {NULL, "+optimizer.pt", "incomplete"},
+        {NULL, "-optimizer.pt", "incomplete"},
+        {NULL, "+rng_state_0.pth", "incomplete"},
+        {NULL, "-rng_state_0.pth", "incomplete"},
+        {NULL, "+rng_state_1.pth", "incomplete"},
+        {NULL, "-rng_state_1.pth", "incomplete"},
+        {NULL, "+trainer_state.json", "incomplete"},
+        {NULL, "-trainer_state.json", "incomplete"},
         {"checkpoint-500", "R", "complete"},
     };
     /* DeepSpeed within: its own tracker doesn't count */
@@ -418,7 +432,10 @@ static void test_deepspeed(void **state)
         {NULL, "Lglobal_step300", "quiet"},
         {NULL, "Q", "complete"},
     };
-    /* lightning/pytorch/strategies/deepspeed.py and accelerate: the tag's directory and latest in one of their own */
+    /*
+     * lightning/pytorch/strategies/deepspeed.py and accelerate: the tag's directory and latest in one of
+     * their own
+     */
     static const struct step lightning[] = {
         {"epoch=3-step=40.ckpt", "+checkpoint/mp_rank_00_model_states.pt", "incomplete"},
         {NULL, "-checkpoint/mp_rank_00_model_states.pt", "incomplete"},
@@ -586,10 +603,14 @@ static void test_quiet_period(void **state)
 static void test_shards(void **state)
 {
     static const struct step indexed[] = {
-        {"", "+m-00003-of-00003.safetensors", "incomplete"}, {NULL, "-m-00003-of-00003.safetensors", "incomplete"},
-        {NULL, "+m-00001-of-00003.safetensors", "incomplete"}, {NULL, "-m-00001-of-00003.safetensors", "incomplete"},
-        {NULL, "+m-00002-of-00003.safetensors", "incomplete"}, {NULL, "-m-00002-of-00003.safetensors", "quiet"},
-        {NULL, "Xm-00001-of-00003.safetensors", "complete"}, {NULL, "Xm-00002-of-00003.safetensors", "complete"},
+        {"", "+m-00003-of-00003.safetensors", "incomplete"},
+        {NULL, "-m-00003-of-00003.safetensors", "incomplete"},
+        {NULL, "+m-00001-of-00003.safetensors", "incomplete"},
+        {NULL, "-m-00001-of-00003.safetensors", "incomplete"},
+        {NULL, "+m-00002-of-00003.safetensors", "incomplete"},
+        {NULL, "-m-00002-of-00003.safetensors", "quiet"},
+        {NULL, "Xm-00001-of-00003.safetensors", "complete"},
+        {NULL, "Xm-00002-of-00003.safetensors", "complete"},
         {NULL, "Xanother.safetensors", "incomplete"},
     };
     static const struct step from_zero[] = {
@@ -676,8 +697,9 @@ static void test_tensor_names_tell_what_is_in_it(void **state)
 /* Any bytes: offsets stay within the path. */
 static void test_random_paths_do_no_harm(void **state)
 {
-    static const char *const parts[] = {"checkpoint-", "/", "12", "epoch=", "-of-", ".tmp", "*", "mp_rank_", ".metadata",
-                                        "-unfinished", "global_step", ".ckpt", "d/", "//", "99999999999999999999", "="};
+    static const char *const parts[] = {"checkpoint-", "/",  "12",   "epoch=",   "-of-",      ".tmp",
+                                        "*",           "d/", "//",   "mp_rank_", ".metadata", "-unfinished",
+                                        "global_step", "=",  ".ckpt", "99999999999999999999"};
     uint64_t seed = 11;
     (void)state;
     for (size_t round = 0; round < 20000; round++) {

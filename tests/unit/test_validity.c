@@ -1,6 +1,6 @@
 /*
- * Whether files are structurally whole: samples by the libraries that trainers use (tests/files/make-validity), every truncation
- * of each, and bytes that lie.
+ * Whether files are structurally whole: samples by the libraries that trainers use
+ * (tests/files/make-validity), every truncation of each, and bytes that lie.
  */
 #include "unit.h"
 
@@ -52,7 +52,8 @@ static uint8_t *read_sample(const char *name, size_t *n)
     FILE *f = fopen(path, "rb");
     if (f == NULL) {
         const char *slash = strrchr(__FILE__, '/');
-        (void)snprintf(path, sizeof path, "%.*s/../files/validity/%s", (int)(slash - __FILE__), __FILE__, name);
+        (void)snprintf(path, sizeof path, "%.*s/../files/validity/%s", (int)(slash - __FILE__), __FILE__,
+                       name);
         f = fopen(path, "rb");
     }
     assert_non_null(f);
@@ -116,8 +117,10 @@ static void test_every_truncation(void **state)
             /* .pt says nothing of the format, and the first bytes of a zip archive are no zip archive yet. */
             bool knows = strcmp(strrchr(samples[i].name, '.'), ".pt") != 0;
             if ((!told && (samples[i].cut_may_be_valid == NULL || bytes[cut - 1] != '.')) ||
-                (knows && samples[i].whole == CKPT_VALIDITY_VALID && told && named != CKPT_VALIDITY_INVALID)) {
-                print_error("%s cut to %zu of %zu bytes: %d, %d\n", samples[i].name, cut, n, (int)named, (int)unnamed);
+                (knows && samples[i].whole == CKPT_VALIDITY_VALID && told &&
+                 named != CKPT_VALIDITY_INVALID)) {
+                print_error("%s cut to %zu of %zu bytes: %d, %d\n", samples[i].name, cut, n, (int)named,
+                            (int)unnamed);
                 fail();
             }
         }
@@ -125,12 +128,16 @@ static void test_every_truncation(void **state)
     }
 }
 
-/* A file of the right length of which the second half was never written: what a crash leaves of a file that was made long first. */
+/*
+ * A file of the right length of which the second half was never written: what a crash leaves of a file that
+ * was made long first.
+ */
 static void test_zeros_where_bytes_should_be(void **state)
 {
     static const struct {
         const char *name;
-        enum ckpt_validity half; /* the tensors' own bytes aren't looked at, so where only they are zeros it can't be told */
+        enum ckpt_validity
+            half; /* the tensors' own bytes aren't looked at, so where only they are zeros it can't be told */
     } cases[] = {
         {"full.pt", CKPT_VALIDITY_INVALID},
         {"arrays.npz", CKPT_VALIDITY_INVALID},
@@ -147,7 +154,8 @@ static void test_zeros_where_bytes_should_be(void **state)
         assert_int_equal(check(bytes, n, cases[i].name).validity, cases[i].half);
         memset(bytes, 0, n);
         bool pt = strcmp(cases[i].name, "full.pt") == 0;
-        assert_int_equal(check(bytes, n, cases[i].name).validity, pt ? CKPT_VALIDITY_UNKNOWN : CKPT_VALIDITY_INVALID);
+        assert_int_equal(check(bytes, n, cases[i].name).validity,
+                         pt ? CKPT_VALIDITY_UNKNOWN : CKPT_VALIDITY_INVALID);
         free(bytes);
     }
 }
@@ -255,7 +263,8 @@ static void test_safetensors_that_lie(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 9, CKPT_VALIDITY_INVALID},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, CKPT_VALIDITY_INVALID},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, CKPT_VALIDITY_VALID},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[18446744073709551615,1]}}", 8, CKPT_VALIDITY_INVALID},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[18446744073709551615,1]}}", 8,
+         CKPT_VALIDITY_INVALID},
         {"{\"a\":", 8, CKPT_VALIDITY_INVALID},
         {"{\"__metadata__\":{\"epoch\":\"3\"}}", 0, CKPT_VALIDITY_VALID},
     };
@@ -268,13 +277,17 @@ static void test_safetensors_that_lie(void **state)
         memcpy(bytes + 8, cases[i].header, n);
         struct ckpt_validity_report report = check(bytes, 8 + n + cases[i].data, "x.safetensors");
         if (report.validity != cases[i].is) {
-            print_error("%s and %zu bytes: %d, %s\n", cases[i].header, cases[i].data, (int)report.validity, report.why);
+            print_error("%s and %zu bytes: %d, %s\n", cases[i].header, cases[i].data, (int)report.validity,
+                        report.why);
             fail();
         }
     }
 }
 
-/* A byte of a zip archive's records that is wrong: each field of end record, directory and local header that is checked. */
+/*
+ * A byte of a zip archive's records that is wrong: each field of end record, directory and local header
+ * that is checked.
+ */
 static void test_zip_records_that_lie(void **state)
 {
     static const struct {
