@@ -5,6 +5,7 @@
 #include <ckpt/policy.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,15 +33,15 @@ static void __attribute__((format(printf, 2, 3))) put(struct output *o, const ch
     o->length += n > 0 ? (size_t)n : 0;
 }
 
-/* In the largest unit of which it is a whole number. */
-static void put_duration(struct output *o, int64_t ns)
+/* In the largest unit of which it is a whole number; in weeks only where people count in them. */
+static void put_duration(struct output *o, int64_t ns, bool weeks)
 {
     static const struct {
         char name;
         int64_t seconds;
     } units[] = {{'w', 7 * 24 * 3600}, {'d', 24 * 3600}, {'h', 3600}, {'m', 60}, {'s', 1}};
     int64_t seconds = ns / 1000000000;
-    size_t i = 0;
+    size_t i = weeks ? 0 : 1;
     while (seconds % units[i].seconds != 0) {
         i++;
     }
@@ -110,20 +111,20 @@ static void put_rule(struct output *o, const struct ckpt_policy_rule *rule)
         break;
     case CKPT_RULE_EVERY:
         put(o, "every ");
-        put_duration(o, rule->duration_ns);
+        put_duration(o, rule->duration_ns, false);
         break;
     case CKPT_RULE_FIRST:
         put(o, "first");
         break;
     case CKPT_RULE_WITHIN:
         put(o, "within ");
-        put_duration(o, rule->duration_ns);
+        put_duration(o, rule->duration_ns, false);
         break;
     case CKPT_RULE_THINNING:
         put(o, "thinning");
         for (size_t i = 0; i < rule->n_thinnings; i++) {
             put(o, " ");
-            put_duration(o, rule->thinnings[i].step_ns);
+            put_duration(o, rule->thinnings[i].step_ns, true);
             put(o, ":%" PRIu64, rule->thinnings[i].count);
         }
         break;
@@ -144,12 +145,12 @@ size_t ckpt_policy_print(const struct ckpt_policy *policy, char *text, size_t si
     }
     if (policy->snapshot_ns > 0) {
         put(&o, "snapshot every ");
-        put_duration(&o, policy->snapshot_ns);
+        put_duration(&o, policy->snapshot_ns, false);
         put(&o, "\n");
     }
     if (policy->has_grace) {
         put(&o, "grace ");
-        put_duration(&o, policy->grace_ns);
+        put_duration(&o, policy->grace_ns, false);
         put(&o, "\n");
     }
     if (policy->has_quota) {
@@ -178,6 +179,6 @@ size_t ckpt_policy_print_rule(const struct ckpt_policy_rule *rule, char *text, s
 size_t ckpt_policy_print_duration(int64_t ns, char *text, size_t size)
 {
     struct output o = {.text = text, .size = size};
-    put_duration(&o, ns);
+    put_duration(&o, ns, false);
     return o.length;
 }

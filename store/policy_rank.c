@@ -189,7 +189,8 @@ static bool improves(double v, double best, double delta)
     if (delta <= 0 || !isfinite(gain)) {
         return true;
     }
-    return gain + 4 * DBL_EPSILON * fmax(fabs(v), fabs(best)) >= delta;
+    double size = fabs(v) > fabs(best) ? fabs(v) : fabs(best);
+    return gain + 4 * DBL_EPSILON * size >= delta;
 }
 
 /* The history of a metric, told value by value in the order of saves. */

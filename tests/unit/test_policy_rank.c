@@ -1,0 +1,287 @@
+/*
+ * What is better by a metric, which metric counts, and when training should stop.
+ */
+#include "policy_history.h"
+
+static void test_ranking(void **state)
+{
+    static const struct row rows[] = {
+        {"", 9 * H, 1, "val_loss 0.3 acc 0.7", ""},  {"x", 8 * H, 2, "val_loss 0.1 acc 0.9", ""},
+        {"", 7 * H, 3, "val_loss 0.2 odd 1", ""},    {"I", 6 * H, 4, "val_loss 0.1", ""},
+        {"h", 5 * H, 5, "val_loss 0.2 acc 0.8", ""}, {0},
+    };
+    static const struct {
+        const char *metric;
+        size_t count;
+        size_t indices[3];
+    } cases[] = {
+        {NULL, 3, {2, 4, 0}}, {"val_loss", 3, {2, 4, 0}}, {"acc", 2, {4, 0}},
+        {"odd", 0, {0}},      {"none", 0, {0}},
+    };
+    struct history h;
+    (void)state;
+    fill(&h, rows);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t indices[ROWS];
+        size_t count = 77;
+        assert_ok(ckpt_policy_rank(NULL, h.checkpoints, h.n, cases[i].metric, indices, &count));
+        assert_int_equal(count, cases[i].count);
+        assert_memory_equal(indices, cases[i].indices, count * sizeof indices[0]);
+    }
+    size_t count = 77;
+    assert_ok(ckpt_policy_rank(NULL, NULL, 0, "acc", NULL, &count));
+    assert_int_equal(count, 0);
+}
+
+static void test_the_primary_metric(void **state)
+{
+    static const struct {
+        const char *values[3];
+        const char *metric;
+    } cases[] = {
+        {{"train_loss 1", "loss 1", "acc 1"}, NULL},
+        {{"train_loss 1 val_acc 1", "eval_loss 1", ""}, "eval_loss"},
+        {{"val_acc 1 val_aux_loss 1", "val_loss 1", ""}, "val_loss"},
+        {{"val_acc 1 val_aux_loss 1", "", ""}, "val_aux_loss"},
+        {{"train_loss 1 val_time 3", "val_acc 1 val_f1 1", "val_f1 1"}, "val_acc"},
+        {{"valLoss 1", "val_loss 1", ""}, "valLoss"},
+        {{"loss/val 1", "", ""}, "loss/val"},
+        {{"validation/loss 1 eval_loss 1", "", ""}, "validation/loss"},
+        {{"value 1 valuation_loss 1", "", ""}, NULL},
+        {{"val_whatever 1", "", ""}, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct row rows[4] = {{"", 3, 1, cases[i].values[0], "", 0, 0},
+                              {"", 2, 2, cases[i].values[1], "", 0, 0},
+                              {"", 1, 3, cases[i].values[2], "", 0, 0}};
+        struct history h;
+        struct ckpt_policy_verdict verdicts[ROWS];
+        struct ckpt_policy_summary s;
+        struct ckpt_policy_situation situation = {.now_ns = NOW * NS};
+        fill(&h, rows);
+        assert_ok(ckpt_policy_judge(NULL, h.checkpoints, h.n, &situation, verdicts, &s));
+        bool same = s.metric == NULL || cases[i].metric == NULL
+                        ? s.metric == cases[i].metric
+                        : strcmp(s.metric, cases[i].metric) == 0;
+        if (!same) {
+            print_error("%s...: %s\n", cases[i].values[0], s.metric == NULL ? "none" : s.metric);
+            fail();
+        }
+    }
+}
+
+static void test_directions(void **state)
+{
+    static const char *const min[] = {
+        "loss",
+        "val_loss",
+        "eval_loss",
+        "train/loss",
+        "loss/val",
+        "valLoss",
+        "valloss",
+        "Loss",
+        "LOSS",
+        "loss_total",
+        "dice_loss",
+        "auc_loss",
+        "perplexity",
+        "val_ppl",
+        "error",
+        "error_rate",
+        "top1_error",
+        "mae",
+        "MSE",
+        "rmse",
+        "mean_squared_error",
+        "mean_absolute_error",
+        "wer",
+        "test_cer",
+        "fid",
+        "nll",
+        "neg_log_likelihood",
+        "negative_log_likelihood",
+        "cross_entropy",
+        "binary_crossentropy",
+        "val/rmse_epoch",
+        "acc_loss",
+        "brier_score",
+        "a/b/c/loss",
+    };
+    static const char *const max[] = {
+        "acc",
+        "accuracy",
+        "val_acc",
+        "valAcc",
+        "val_accuracy",
+        "eval/accuracy",
+        "acc1",
+        "acc_top1",
+        "val_acc_top5",
+        "top1",
+        "top5_acc",
+        "f1",
+        "F1",
+        "val_f1_macro",
+        "macroF1",
+        "f1_score",
+        "bleu",
+        "bleu4",
+        "sacrebleu",
+        "iou",
+        "IoU",
+        "mIoU",
+        "meanIoU",
+        "val_mean_iou",
+        "auc",
+        "AUC",
+        "roc_auc",
+        "val_auroc",
+        "map",
+        "mAP",
+        "mAP50",
+        "metrics/mAP50-95(B)",
+        "metrics/mAP50(B)",
+        "r2",
+        "R2",
+        "r2_score",
+        "R^2",
+        "psnr",
+        "rougeL",
+        "rougeLsum",
+        "rouge_l",
+        "exact_match",
+        "hits@10",
+        "episode_reward",
+        "mean_return",
+        "neg_mean_squared_error",
+        "pixelAcc",
+        "precision",
+        "recall",
+        "ndcg@10",
+    };
+    static const char *const unknown[] = {
+        "",
+        "/",
+        "//",
+        "lr",
+        "learning_rate",
+        "epoch",
+        "step",
+        "time",
+        "score",
+        "loose",
+        "lossless",
+        "accept",
+        "mapping",
+        "val",
+        "grad_norm",
+        "temperature",
+        "5",
+        "val_",
+        "_",
+        "fluff/",
+        "vale",
+        "averyveryveryveryveryverylongwordthatisnoloss",
+    };
+    const struct {
+        const char *const *names;
+        size_t n;
+        enum ckpt_direction direction;
+    } lists[] = {
+        {min, sizeof min / sizeof min[0], CKPT_DIRECTION_MIN},
+        {max, sizeof max / sizeof max[0], CKPT_DIRECTION_MAX},
+        {unknown, sizeof unknown / sizeof unknown[0], CKPT_DIRECTION_UNKNOWN},
+    };
+    bool right = true;
+    (void)state;
+    for (size_t k = 0; k < sizeof lists / sizeof lists[0]; k++) {
+        for (size_t i = 0; i < lists[k].n; i++) {
+            if (ckpt_policy_direction(lists[k].names[i]) != lists[k].direction) {
+                print_error("%s\n", lists[k].names[i]);
+                right = false;
+            }
+        }
+    }
+    assert_true(right);
+}
+
+static void test_early_stopping(void **state)
+{
+    static const struct {
+        const char *policy;
+        struct row rows[8];
+        struct ckpt_policy_stop stop;
+    } cases[] = {
+        {"patience 2",
+         {{"", 5, 1, "val_loss 3", ""}, {"", 4, 2, "val_loss 2", ""}, {"", 3, 3, "val_loss 2", ""}},
+         {false, 1, 3, 1}},
+        {"patience 2",
+         {{"", 5, 1, "val_loss 3", ""},
+          {"", 4, 2, "val_loss 3", ""},
+          {"", 4, 3, "", ""},
+          {"", 3, 4, "val_loss 4", ""}},
+         {true, 0, 3, 2}},
+        {"patience 2",
+         {{"x", 5, 1, "val_loss 1", ""},
+          {"I", 4, 2, "val_loss 3", ""},
+          {"W", 3, 3, "val_loss nan", ""}},
+         {true, 0, 3, 2}},
+        {"patience 2\nmetric val_loss min min-delta 0.5",
+         {{"", 5, 1, "val_loss 3", ""},
+          {"", 4, 2, "val_loss 2.6", ""},
+          {"", 3, 3, "val_loss 2.51", ""}},
+         {true, 0, 3, 2}},
+        {"patience 2\nmetric val_loss min min-delta 0.5",
+         {{"", 5, 1, "val_loss 3", ""},
+          {"", 4, 2, "val_loss 2.6", ""},
+          {"", 3, 3, "val_loss 2.5", ""}},
+         {false, 2, 3, 0}},
+        {"patience 1\nmetric val_acc max",
+         {{"", 5, 1, "val_acc 0.1", ""},
+          {"", 4, 2, "val_acc 0.2", ""},
+          {"", 3, 3, "val_acc 0.1", ""}},
+         {true, 1, 3, 1}},
+        {"patience 1\nmetric val_loss min smooth 2",
+         {{"", 5, 1, "val_loss 4", ""}, {"", 4, 2, "val_loss 1", ""}, {"", 3, 3, "val_loss 2", ""}},
+         {false, 2, 3, 0}},
+        {"patience 2",
+         {{"", 5, 1, "val_loss nan", ""}, {"", 4, 2, "val_loss nan", ""}},
+         {true, CKPT_POLICY_NONE, 2, 2}},
+        {"patience 1",
+         {{"", 5, 1, "fluff 1", ""}, {"", 4, 2, "fluff 1", ""}},
+         {false, CKPT_POLICY_NONE, 0, 0}},
+        {"keep last 1",
+         {{"", 5, 1, "val_loss 1", ""}, {"", 4, 2, "val_loss 3", ""}, {"", 3, 3, "val_loss 3", ""}},
+         {false, 0, 3, 2}},
+        {"patience 1", {{0}}, {false, CKPT_POLICY_NONE, 0, 0}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ckpt_policy policy;
+        struct history h;
+        struct ckpt_policy_stop stop;
+        parse(cases[i].policy, &policy);
+        fill(&h, cases[i].rows);
+        assert_ok(ckpt_policy_early_stop(&policy, h.checkpoints, h.n, &stop));
+        if (stop.should_stop != cases[i].stop.should_stop || stop.best != cases[i].stop.best ||
+            stop.evaluations != cases[i].stop.evaluations ||
+            stop.since_best != cases[i].stop.since_best) {
+            print_error("case %zu: %d, best %zu, %zu evaluations, %zu since\n", i, stop.should_stop,
+                        stop.best, stop.evaluations, stop.since_best);
+            fail();
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranking),
+        cmocka_unit_test(test_the_primary_metric),
+        cmocka_unit_test(test_directions),
+        cmocka_unit_test(test_early_stopping),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
