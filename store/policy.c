@@ -98,7 +98,9 @@ static void let_go(const struct ckpt_policy_run *run, size_t position, bool by_r
     if (!by_rules && c->gone != CKPT_GONE_NOT) {
         int64_t since = later(c->gone_ns, s->changed_ns);
         v->reason = c->gone == CKPT_GONE_DELETED ? CKPT_REASON_DELETED : CKPT_REASON_OVERWRITTEN;
-        set_grace(run, v, c->hidden ? later(since, c->hidden_ns) : since, true);
+        /* What was hidden by rules that are no more stays so: shown again it would lose the rest of
+         * its grace. */
+        set_grace(run, v, c->hidden ? later(since, c->hidden_ns) : since, !c->hidden);
         return;
     }
     if (v->reason != CKPT_REASON_QUOTA) {
