@@ -39,7 +39,7 @@ static void put_duration(struct output *o, int64_t ns, bool weeks)
     static const struct {
         char name;
         int64_t seconds;
-    } units[] = {{'w', 7 * 24 * 3600}, {'d', 24 * 3600}, {'h', 3600}, {'m', 60}, {'s', 1}};
+    } units[] = {{'w', 604800}, {'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
     int64_t seconds = ns / 1000000000;
     size_t i = weeks ? 0 : 1;
     while (seconds % units[i].seconds != 0) {

@@ -21,11 +21,8 @@ static const struct {
     char name;
     int64_t ns;
 } units[] = {
-    {'w', 7 * 24 * 3600 * SECOND},
-    {'d', 24 * 3600 * SECOND},
-    {'h', 3600 * SECOND},
-    {'m', 60 * SECOND},
-    {'s', SECOND},
+    {'w', 604800 * SECOND}, {'d', 86400 * SECOND}, {'h', 3600 * SECOND},
+    {'m', 60 * SECOND},     {'s', SECOND},
 };
 
 struct parser {
@@ -368,21 +365,23 @@ static bool parse_grace(struct parser *p)
            at_end(p, "grace 7d");
 }
 
+static bool parse_bytes(struct parser *p, const char *example, uint64_t least, bool *has,
+                        uint64_t *bytes)
+{
+    bool already = *has;
+    *has = true;
+    return once(p, already, example) && take_size(p, example, least, bytes) && at_end(p, example);
+}
+
 /* A quota of nothing would let everything go that can. */
 static bool parse_quota(struct parser *p)
 {
-    bool already = p->policy.has_quota;
-    p->policy.has_quota = true;
-    return once(p, already, "quota 500G") && take_size(p, "quota 500G", 1, &p->policy.quota) &&
-           at_end(p, "quota 500G");
+    return parse_bytes(p, "quota 500G", 1, &p->policy.has_quota, &p->policy.quota);
 }
 
 static bool parse_hot(struct parser *p)
 {
-    bool already = p->policy.has_hot;
-    p->policy.has_hot = true;
-    return once(p, already, "hot 20G") && take_size(p, "hot 20G", 0, &p->policy.hot) &&
-           at_end(p, "hot 20G");
+    return parse_bytes(p, "hot 20G", 0, &p->policy.has_hot, &p->policy.hot);
 }
 
 static bool parse_patience(struct parser *p)
@@ -394,12 +393,6 @@ static bool parse_patience(struct parser *p)
 static bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r';
-}
-
-/* Bytes of 0x80 and more are taken for UTF-8. */
-static bool is_control(char c)
-{
-    return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
 /* Cuts a line into words, up to a comment. */
@@ -422,7 +415,7 @@ static bool split(struct parser *p, const char *line, size_t size)
         char *word = p->words[p->n_words++];
         size_t n = 0;
         for (; i < size && !is_space(line[i]); i++) {
-            if (is_control(line[i])) {
+            if (iscntrl((unsigned char)line[i])) {
                 return fail(p, NULL, example, "byte 0x%02x is no text", (unsigned char)line[i]);
             }
             if (n == WORD_MAX) {

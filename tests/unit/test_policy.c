@@ -71,102 +71,103 @@ static void check_all(const struct example *examples, size_t n)
 
 #define NO_RULE "hide: no rule keeps it"
 
+static const struct example of_each_rule[] = {
+    {"last",
+     "keep last 2",
+     {{"", 4 * H, 1, "", NO_RULE},
+      {"", 3 * H, 2, "", "keep: last 2"},
+      {"", 2 * H, 3, "", "keep: latest"}}},
+    {"last, more than there are",
+     "keep last 1000000000000",
+     {{"", 4 * H, 1, "", "keep: last 1000000000000"}, {"", 3 * H, 2, "", "keep: latest"}}},
+    {"best",
+     "keep best 2",
+     {{"", 5 * H, 1, "val_loss 0.5", NO_RULE},
+      {"", 4 * H, 2, "val_loss 0.2", "keep: best val_loss 0.2"},
+      {"", 3 * H, 3, "val_loss 0.3", "keep: 2nd best val_loss 0.3"},
+      {"", 2 * H, 4, "", NO_RULE},
+      {"", 1 * H, 5, "val_loss 0.4", "keep: latest"}}},
+    {"best by another metric, beside the primary one",
+     "keep best 1 by val_acc",
+     {{"", 5 * H, 1, "val_loss 0.5 val_acc 0.9", "keep: best val_acc 0.9"},
+      {"", 4 * H, 2, "val_loss 0.2 val_acc 0.8", "keep: best val_loss 0.2"},
+      {"", 3 * H, 3, "val_loss 0.3 val_acc 0.7", NO_RULE},
+      {"", 2 * H, 4, "val_loss 0.4 val_acc 0.6", "keep: latest"}}},
+    {"every N epochs: the first at or after each multiple, of one epoch the youngest",
+     "keep every 10 epochs",
+     {{"", 9 * H, 1, "", NO_RULE},
+      {"", 8 * H, 9, "", NO_RULE},
+      {"", 7 * H, 10, "", NO_RULE},
+      {"", 6 * H, 10, "", "keep: every 10 epochs"},
+      {"", 5 * H, 11, "", NO_RULE},
+      {"", 4 * H, 23, "", "keep: every 10 epochs"},
+      {"", 3 * H, 29, "", NO_RULE},
+      {"", 2 * H, -1, "", NO_RULE},
+      {"", 1 * H, 31, "", "keep: latest"}}},
+    {"epoch 0 is a multiple",
+     "keep every 10 epochs",
+     {{"", 9 * H, 0, "", "keep: every 10 epochs"},
+      {"", 8 * H, 1, "", NO_RULE},
+      {"", 7 * H, 2, "", "keep: latest"}}},
+    {"every N steps",
+     "keep every 1000 steps",
+     {{"", 9 * H, 5, "", NO_RULE},
+      {"", 8 * H, 10, "", "keep: every 1000 steps"},
+      {"", 7 * H, 15, "", NO_RULE},
+      {"", 6 * H, 25, "", "keep: every 1000 steps"},
+      {"", 5 * H, 26, "", "keep: latest"}}},
+    {"every two hours: the first of each",
+     "keep every 2h",
+     {{"", 6 * H, 1, "", "keep: every 2h"},
+      {"", 5 * H, 2, "", NO_RULE},
+      {"", 4 * H + 1, 3, "", NO_RULE},
+      {"", 3 * H, 4, "", "keep: every 2h"},
+      {"", 2 * H, 5, "", "keep: every 2h"},
+      {"", 1 * H, 6, "", "keep: latest"}}},
+    {"first",
+     "keep first",
+     {{"I", 9 * H, 0, "", "keep: invalid less than 7d ago"},
+      {"", 8 * H, 1, "", "keep: first"},
+      {"", 7 * H, 2, "", NO_RULE},
+      {"", 6 * H, 3, "", "keep: latest"}}},
+    {"within: counted from the latest",
+     "keep within 7d",
+     {{"", 100 * D + 1, 1, "", NO_RULE},
+      {"", 100 * D, 2, "", "keep: within 7d"},
+      {"", 99 * D, 3, "", "keep: within 7d"},
+      {"", 93 * D, 4, "", "keep: latest"}}},
+    {"thinning: the newest of each hour and day that has one",
+     "keep thinning 1h:2 1d:3",
+     {{"", 60 * D, 1, "", NO_RULE},
+      {"", 50 * D, 2, "", "keep: thinning 1h:2 1d:3"},
+      {"", 40 * D - 1 * H, 3, "", NO_RULE},
+      {"", 40 * D - 9 * H, 4, "", "keep: thinning 1h:2 1d:3"},
+      {"", 30 * D - 1 * H, 5, "", NO_RULE},
+      {"", 30 * D - 3 * H, 6, "", NO_RULE},
+      {"", 30 * D - 3 * H - 1, 7, "", "keep: thinning 1h:2 1d:3"},
+      {"", 30 * D - 9 * H, 8, "", "keep: latest"}}},
+    {"rules add up, the first that holds is told",
+     "keep last 2\nkeep first\nkeep every 2 epochs",
+     {{"", 5 * H, 1, "", "keep: first"},
+      {"", 4 * H, 2, "", "keep: every 2 epochs"},
+      {"", 3 * H, 3, "", NO_RULE},
+      {"", 2 * H, 4, "", "keep: last 2"},
+      {"", 1 * H, 5, "", "keep: latest"}}},
+    {"snapshots: of overwritten ones the first of each half hour, and good ones anyway",
+     "snapshot every 30m\nkeep last 3\nkeep best 2",
+     {{"o", 120 * M, 1, "val_loss 0.1", "keep: best val_loss 0.1", 0, 110 * M},
+      {"o", 110 * M, 2, "", "hide: overwritten between two snapshots", 0, 95 * M},
+      {"o", 95 * M, 3, "val_loss 0.2", "keep: 2nd best val_loss 0.2", 0, 60 * M},
+      {"o", 60 * M, 4, "", "keep: last 3", 0, 40 * M},
+      {"o", 40 * M, 5, "", "hide: overwritten between two snapshots", 0, 30 * M},
+      {"o", 30 * M, 6, "", "keep: last 3", 0, 20 * M},
+      {"", 20 * M, 7, "", "keep: latest"}}},
+};
+
 static void test_each_rule(void **state)
 {
-    static const struct example examples[] = {
-        {"last",
-         "keep last 2",
-         {{"", 4 * H, 1, "", NO_RULE},
-          {"", 3 * H, 2, "", "keep: last 2"},
-          {"", 2 * H, 3, "", "keep: latest"}}},
-        {"last, more than there are",
-         "keep last 1000000000000",
-         {{"", 4 * H, 1, "", "keep: last 1000000000000"}, {"", 3 * H, 2, "", "keep: latest"}}},
-        {"best",
-         "keep best 2",
-         {{"", 5 * H, 1, "val_loss 0.5", NO_RULE},
-          {"", 4 * H, 2, "val_loss 0.2", "keep: best val_loss 0.2"},
-          {"", 3 * H, 3, "val_loss 0.3", "keep: 2nd best val_loss 0.3"},
-          {"", 2 * H, 4, "", NO_RULE},
-          {"", 1 * H, 5, "val_loss 0.4", "keep: latest"}}},
-        {"best by another metric, beside the primary one",
-         "keep best 1 by val_acc",
-         {{"", 5 * H, 1, "val_loss 0.5 val_acc 0.9", "keep: best val_acc 0.9"},
-          {"", 4 * H, 2, "val_loss 0.2 val_acc 0.8", "keep: best val_loss 0.2"},
-          {"", 3 * H, 3, "val_loss 0.3 val_acc 0.7", NO_RULE},
-          {"", 2 * H, 4, "val_loss 0.4 val_acc 0.6", "keep: latest"}}},
-        {"every N epochs: the first at or after each multiple, of one epoch the youngest",
-         "keep every 10 epochs",
-         {{"", 9 * H, 1, "", NO_RULE},
-          {"", 8 * H, 9, "", NO_RULE},
-          {"", 7 * H, 10, "", NO_RULE},
-          {"", 6 * H, 10, "", "keep: every 10 epochs"},
-          {"", 5 * H, 11, "", NO_RULE},
-          {"", 4 * H, 23, "", "keep: every 10 epochs"},
-          {"", 3 * H, 29, "", NO_RULE},
-          {"", 2 * H, -1, "", NO_RULE},
-          {"", 1 * H, 31, "", "keep: latest"}}},
-        {"epoch 0 is a multiple",
-         "keep every 10 epochs",
-         {{"", 9 * H, 0, "", "keep: every 10 epochs"},
-          {"", 8 * H, 1, "", NO_RULE},
-          {"", 7 * H, 2, "", "keep: latest"}}},
-        {"every N steps",
-         "keep every 1000 steps",
-         {{"", 9 * H, 5, "", NO_RULE},
-          {"", 8 * H, 10, "", "keep: every 1000 steps"},
-          {"", 7 * H, 15, "", NO_RULE},
-          {"", 6 * H, 25, "", "keep: every 1000 steps"},
-          {"", 5 * H, 26, "", "keep: latest"}}},
-        {"every two hours: the first of each",
-         "keep every 2h",
-         {{"", 6 * H, 1, "", "keep: every 2h"},
-          {"", 5 * H, 2, "", NO_RULE},
-          {"", 4 * H + 1, 3, "", NO_RULE},
-          {"", 3 * H, 4, "", "keep: every 2h"},
-          {"", 2 * H, 5, "", "keep: every 2h"},
-          {"", 1 * H, 6, "", "keep: latest"}}},
-        {"first",
-         "keep first",
-         {{"I", 9 * H, 0, "", "keep: invalid less than 7d ago"},
-          {"", 8 * H, 1, "", "keep: first"},
-          {"", 7 * H, 2, "", NO_RULE},
-          {"", 6 * H, 3, "", "keep: latest"}}},
-        {"within: counted from the latest",
-         "keep within 7d",
-         {{"", 100 * D + 1, 1, "", NO_RULE},
-          {"", 100 * D, 2, "", "keep: within 7d"},
-          {"", 99 * D, 3, "", "keep: within 7d"},
-          {"", 93 * D, 4, "", "keep: latest"}}},
-        {"thinning: the newest of each hour and day that has one",
-         "keep thinning 1h:2 1d:3",
-         {{"", 60 * D, 1, "", NO_RULE},
-          {"", 50 * D, 2, "", "keep: thinning 1h:2 1d:3"},
-          {"", 40 * D - 1 * H, 3, "", NO_RULE},
-          {"", 40 * D - 9 * H, 4, "", "keep: thinning 1h:2 1d:3"},
-          {"", 30 * D - 1 * H, 5, "", NO_RULE},
-          {"", 30 * D - 3 * H, 6, "", NO_RULE},
-          {"", 30 * D - 3 * H - 1, 7, "", "keep: thinning 1h:2 1d:3"},
-          {"", 30 * D - 9 * H, 8, "", "keep: latest"}}},
-        {"rules add up, the first that holds is told",
-         "keep last 2\nkeep first\nkeep every 2 epochs",
-         {{"", 5 * H, 1, "", "keep: first"},
-          {"", 4 * H, 2, "", "keep: every 2 epochs"},
-          {"", 3 * H, 3, "", NO_RULE},
-          {"", 2 * H, 4, "", "keep: last 2"},
-          {"", 1 * H, 5, "", "keep: latest"}}},
-        {"snapshots: of overwritten ones the first of each half hour, and good ones anyway",
-         "snapshot every 30m\nkeep last 3\nkeep best 2",
-         {{"o", 120 * M, 1, "val_loss 0.1", "keep: best val_loss 0.1", 0, 110 * M},
-          {"o", 110 * M, 2, "", "hide: overwritten between two snapshots", 0, 95 * M},
-          {"o", 95 * M, 3, "val_loss 0.2", "keep: 2nd best val_loss 0.2", 0, 60 * M},
-          {"o", 60 * M, 4, "", "keep: last 3", 0, 40 * M},
-          {"o", 40 * M, 5, "", "hide: overwritten between two snapshots", 0, 30 * M},
-          {"o", 30 * M, 6, "", "keep: last 3", 0, 20 * M},
-          {"", 20 * M, 7, "", "keep: latest"}}},
-    };
     (void)state;
-    CHECK(examples);
+    CHECK(of_each_rule);
 }
 
 static void test_never_rotated(void **state)
@@ -335,78 +336,79 @@ static void test_grace(void **state)
     CHECK(examples);
 }
 
+static const struct example of_the_best[] = {
+    {"the oldest of equals; NaN never; infinities on their side",
+     "keep best 4",
+     {{"", 9 * H, 1, "val_loss nan", NO_RULE},
+      {"", 8 * H, 2, "val_loss inf", NO_RULE},
+      {"", 7 * H, 3, "val_loss 0.5", "keep: 3rd best val_loss 0.5"},
+      {"", 6 * H, 4, "val_loss 0.5", "keep: 4th best val_loss 0.5"},
+      {"", 5 * H, 5, "val_loss 0.4", "keep: best val_loss 0.4"},
+      {"", 4 * H, 6, "val_loss 0.4", "keep: 2nd best val_loss 0.4"},
+      {"", 3 * H, 7, "val_loss -nan", "keep: latest"}}},
+    {"max: minus infinity is the worst",
+     "keep best 2 by acc\nmetric acc max",
+     {{"", 9 * H, 1, "acc -inf", NO_RULE},
+      {"", 8 * H, 2, "acc 0.1", "keep: 2nd best acc 0.1"},
+      {"", 7 * H, 3, "acc 0.2", "keep: best acc 0.2"},
+      {"", 6 * H, 4, "", "keep: latest"}}},
+    {"a metric line turns a direction over and names the primary metric",
+     "metric val_loss max\nkeep best 1",
+     {{"", 9 * H, 1, "val_loss 0.1 val_acc 0.9", NO_RULE},
+      {"", 8 * H, 2, "val_loss 0.2 val_acc 0.1", "keep: best val_loss 0.2"},
+      {"", 7 * H, 3, "val_acc 0.1", "keep: latest"}}},
+    {"too small an improvement is none, however many there are, until they add up",
+     "metric val_loss min min-delta 0.1\nkeep best 1",
+     {{"", 9 * H, 1, "val_loss 0.50", NO_RULE},
+      {"", 8 * H, 2, "val_loss 0.45", NO_RULE},
+      {"", 7 * H, 3, "val_loss 0.40", "keep: best val_loss 0.4"}, /* exactly, in decimal */
+      {"", 6 * H, 4, "val_loss 0.35", NO_RULE},
+      {"", 5 * H, 5, "val_loss 0.31", NO_RULE},
+      {"", 4 * H, 6, "", "keep: latest"}}},
+    {"0.3 to 0.2 is 0.1, though not in binary",
+     "metric val_loss min min-delta 0.1\nkeep best 1",
+     {{"", 9 * H, 1, "val_loss 0.3", NO_RULE},
+      {"", 8 * H, 2, "val_loss 0.2", "keep: best val_loss 0.2"},
+      {"", 7 * H, 3, "", "keep: latest"}}},
+    {"dropped ones still are what others must improve on",
+     "metric val_loss min min-delta 0.1\nkeep best 1",
+     {{"x", 9 * H, 1, "val_loss 0.50", "drop: rotated"},
+      {"", 8 * H, 2, "val_loss 0.45", "keep: best val_loss 0.45"},
+      {"", 7 * H, 3, "val_loss 0.41", NO_RULE},
+      {"", 6 * H, 4, "", "keep: latest"}}},
+    {"invalid ones aren't",
+     "metric val_loss min min-delta 0.1\nkeep best 1",
+     {{"", 9 * H, 1, "val_loss 0.50", NO_RULE},
+      {"I", 8 * H, 2, "val_loss 0.35", "keep: invalid less than 7d ago"},
+      {"", 7 * H, 3, "val_loss 0.34", "keep: best val_loss 0.34"},
+      {"", 6 * H, 4, "", "keep: latest"}}},
+    {"smooth: the mean of the last three, NaN left out, dropped ones not",
+     "metric val_loss min smooth 3\nkeep best 1",
+     {{"x", 9 * H, 1, "val_loss 0.3", "drop: rotated"},
+      {"", 8 * H, 2, "val_loss 0.3", NO_RULE},
+      {"", 7 * H, 3, "val_loss 0.0", "keep: best val_loss 0.2"},
+      {"", 6 * H, 4, "val_loss nan", NO_RULE},
+      {"", 5 * H, 5, "val_loss 0.3",
+       NO_RULE}, /* the same mean of the same values in another order */
+      {"", 4 * H, 6, "", "keep: latest"}}},
+    {"nothing tells the best: nothing goes for that",
+     "keep best 1",
+     {{"", 9 * H, 1, "train_loss 0.3", "keep: no metric tells the best"},
+      {"", 8 * H, 2, "", "keep: latest"}}},
+    {"the policy's metric never came",
+     "metric val_loss min\nkeep best 1",
+     {{"", 9 * H, 1, "val_acc 0.3", "keep: no val_loss is known to tell the best"},
+      {"", 8 * H, 2, "", "keep: latest"}}},
+    {"a metric without a direction",
+     "keep best 1 by fluff",
+     {{"", 9 * H, 1, "fluff 1", "keep: is min or max better of fluff? a metric line tells"},
+      {"", 8 * H, 2, "fluff 2", "keep: latest"}}},
+};
+
 static void test_what_is_best(void **state)
 {
-    static const struct example examples[] = {
-        {"the oldest of equals; NaN never; infinities on their side",
-         "keep best 4",
-         {{"", 9 * H, 1, "val_loss nan", NO_RULE},
-          {"", 8 * H, 2, "val_loss inf", NO_RULE},
-          {"", 7 * H, 3, "val_loss 0.5", "keep: 3rd best val_loss 0.5"},
-          {"", 6 * H, 4, "val_loss 0.5", "keep: 4th best val_loss 0.5"},
-          {"", 5 * H, 5, "val_loss 0.4", "keep: best val_loss 0.4"},
-          {"", 4 * H, 6, "val_loss 0.4", "keep: 2nd best val_loss 0.4"},
-          {"", 3 * H, 7, "val_loss -nan", "keep: latest"}}},
-        {"max: minus infinity is the worst",
-         "keep best 2 by acc\nmetric acc max",
-         {{"", 9 * H, 1, "acc -inf", NO_RULE},
-          {"", 8 * H, 2, "acc 0.1", "keep: 2nd best acc 0.1"},
-          {"", 7 * H, 3, "acc 0.2", "keep: best acc 0.2"},
-          {"", 6 * H, 4, "", "keep: latest"}}},
-        {"a metric line turns a direction over and names the primary metric",
-         "metric val_loss max\nkeep best 1",
-         {{"", 9 * H, 1, "val_loss 0.1 val_acc 0.9", NO_RULE},
-          {"", 8 * H, 2, "val_loss 0.2 val_acc 0.1", "keep: best val_loss 0.2"},
-          {"", 7 * H, 3, "val_acc 0.1", "keep: latest"}}},
-        {"too small an improvement is none, however many there are, until they add up",
-         "metric val_loss min min-delta 0.1\nkeep best 1",
-         {{"", 9 * H, 1, "val_loss 0.50", NO_RULE},
-          {"", 8 * H, 2, "val_loss 0.45", NO_RULE},
-          {"", 7 * H, 3, "val_loss 0.40", "keep: best val_loss 0.4"}, /* exactly, in decimal */
-          {"", 6 * H, 4, "val_loss 0.35", NO_RULE},
-          {"", 5 * H, 5, "val_loss 0.31", NO_RULE},
-          {"", 4 * H, 6, "", "keep: latest"}}},
-        {"0.3 to 0.2 is 0.1, though not in binary",
-         "metric val_loss min min-delta 0.1\nkeep best 1",
-         {{"", 9 * H, 1, "val_loss 0.3", NO_RULE},
-          {"", 8 * H, 2, "val_loss 0.2", "keep: best val_loss 0.2"},
-          {"", 7 * H, 3, "", "keep: latest"}}},
-        {"dropped ones still are what others must improve on",
-         "metric val_loss min min-delta 0.1\nkeep best 1",
-         {{"x", 9 * H, 1, "val_loss 0.50", "drop: rotated"},
-          {"", 8 * H, 2, "val_loss 0.45", "keep: best val_loss 0.45"},
-          {"", 7 * H, 3, "val_loss 0.41", NO_RULE},
-          {"", 6 * H, 4, "", "keep: latest"}}},
-        {"invalid ones aren't",
-         "metric val_loss min min-delta 0.1\nkeep best 1",
-         {{"", 9 * H, 1, "val_loss 0.50", NO_RULE},
-          {"I", 8 * H, 2, "val_loss 0.35", "keep: invalid less than 7d ago"},
-          {"", 7 * H, 3, "val_loss 0.34", "keep: best val_loss 0.34"},
-          {"", 6 * H, 4, "", "keep: latest"}}},
-        {"smooth: the mean of the last three, NaN left out, dropped ones not",
-         "metric val_loss min smooth 3\nkeep best 1",
-         {{"x", 9 * H, 1, "val_loss 0.3", "drop: rotated"},
-          {"", 8 * H, 2, "val_loss 0.3", NO_RULE},
-          {"", 7 * H, 3, "val_loss 0.0", "keep: best val_loss 0.2"},
-          {"", 6 * H, 4, "val_loss nan", NO_RULE},
-          {"", 5 * H, 5, "val_loss 0.3",
-           NO_RULE}, /* the same mean of the same values in another order */
-          {"", 4 * H, 6, "", "keep: latest"}}},
-        {"nothing tells the best: nothing goes for that",
-         "keep best 1",
-         {{"", 9 * H, 1, "train_loss 0.3", "keep: no metric tells the best"},
-          {"", 8 * H, 2, "", "keep: latest"}}},
-        {"the policy's metric never came",
-         "metric val_loss min\nkeep best 1",
-         {{"", 9 * H, 1, "val_acc 0.3", "keep: no val_loss is known to tell the best"},
-          {"", 8 * H, 2, "", "keep: latest"}}},
-        {"a metric without a direction",
-         "keep best 1 by fluff",
-         {{"", 9 * H, 1, "fluff 1", "keep: is min or max better of fluff? a metric line tells"},
-          {"", 8 * H, 2, "fluff 2", "keep: latest"}}},
-    };
     (void)state;
-    CHECK(examples);
+    CHECK(of_the_best);
 }
 
 /* Every other example has saves in the order of the clock. */
@@ -443,48 +445,6 @@ static void test_a_clock_that_jumps(void **state)
     CHECK(examples);
 }
 
-static void test_summary(void **state)
-{
-    static const struct row rows[] = {
-        {"", 9 * H, 1, "val_loss 0.2 odd 1", "", 1},
-        {"", 8 * H, 2, "val_loss 0.1", "", 20},
-        {"h", 7 * H, 3, "", "", 300, 8 * D},
-        {"", 6 * H, 4, "", "", 4000},
-        {"I", 5 * H, 5, "", "", 50000},
-        {"x", 5 * H, 5, "", "", 600000},
-        {0},
-    };
-    struct ckpt_policy policy;
-    struct history h;
-    struct ckpt_policy_verdict verdicts[ROWS];
-    struct ckpt_policy_summary s;
-    struct ckpt_policy_situation situation = {.now_ns = NOW * NS};
-    (void)state;
-    fill(&h, rows);
-    parse("keep best 1", &policy);
-    assert_ok(ckpt_policy_judge(&policy, h.checkpoints, h.n, &situation, verdicts, &s));
-    assert_int_equal(s.best, 1);
-    assert_int_equal(s.latest, 3);
-    assert_string_equal(s.metric, "val_loss");
-    assert_int_equal(s.direction, CKPT_DIRECTION_MIN);
-    assert_null(s.unranked);
-    assert_int_equal(s.kept_bytes, 54020);
-    assert_int_equal(s.hidden_bytes, 1);
-    assert_int_equal(s.dropped_bytes, 300);
-    assert_int_equal(verdicts[0].since_ns, NOW * NS);
-    assert_int_equal(verdicts[0].until_ns, (NOW + 7 * D) * NS);
-    assert_int_equal(verdicts[2].since_ns, (NOW - 8 * D) * NS);
-
-    parse("keep last 1\nkeep best 1 by odd", &policy);
-    assert_ok(ckpt_policy_judge(&policy, h.checkpoints, h.n, &situation, verdicts, &s));
-    assert_string_equal(s.unranked, "odd");
-
-    assert_ok(ckpt_policy_judge(&policy, NULL, 0, &situation, NULL, &s));
-    assert_int_equal(s.best, CKPT_POLICY_NONE);
-    assert_int_equal(s.latest, CKPT_POLICY_NONE);
-    assert_null(s.metric);
-}
-
 static void test_reasons_have_names(void **state)
 {
     (void)state;
@@ -501,13 +461,9 @@ static void test_reasons_have_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_rule),
-        cmocka_unit_test(test_never_rotated),
-        cmocka_unit_test(test_without_a_keep_rule),
-        cmocka_unit_test(test_grace),
-        cmocka_unit_test(test_what_is_best),
-        cmocka_unit_test(test_a_clock_that_jumps),
-        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_each_rule),           cmocka_unit_test(test_never_rotated),
+        cmocka_unit_test(test_without_a_keep_rule), cmocka_unit_test(test_grace),
+        cmocka_unit_test(test_what_is_best),        cmocka_unit_test(test_a_clock_that_jumps),
         cmocka_unit_test(test_reasons_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,128 +71,126 @@ static void test_the_primary_metric(void **state)
     }
 }
 
+static const char *const without_direction[] = {"",
+                                                "/",
+                                                "//",
+                                                "lr",
+                                                "learning_rate",
+                                                "epoch",
+                                                "step",
+                                                "time",
+                                                "score",
+                                                "loose",
+                                                "lossless",
+                                                "accept",
+                                                "mapping",
+                                                "val",
+                                                "grad_norm",
+                                                "temperature",
+                                                "5",
+                                                "val_",
+                                                "_",
+                                                "fluff/",
+                                                "vale",
+                                                "averyveryveryveryveryverylongwordthatisnoloss"};
+
+static const char *const more_is_better[] = {"acc",
+                                             "accuracy",
+                                             "val_acc",
+                                             "valAcc",
+                                             "val_accuracy",
+                                             "eval/accuracy",
+                                             "acc1",
+                                             "acc_top1",
+                                             "val_acc_top5",
+                                             "top1",
+                                             "top5_acc",
+                                             "f1",
+                                             "F1",
+                                             "val_f1_macro",
+                                             "macroF1",
+                                             "f1_score",
+                                             "bleu",
+                                             "bleu4",
+                                             "sacrebleu",
+                                             "iou",
+                                             "IoU",
+                                             "mIoU",
+                                             "meanIoU",
+                                             "val_mean_iou",
+                                             "auc",
+                                             "AUC",
+                                             "roc_auc",
+                                             "val_auroc",
+                                             "map",
+                                             "mAP",
+                                             "mAP50",
+                                             "metrics/mAP50-95(B)",
+                                             "metrics/mAP50(B)",
+                                             "r2",
+                                             "R2",
+                                             "r2_score",
+                                             "R^2",
+                                             "psnr",
+                                             "rougeL",
+                                             "rougeLsum",
+                                             "rouge_l",
+                                             "exact_match",
+                                             "hits@10",
+                                             "episode_reward",
+                                             "mean_return",
+                                             "neg_mean_squared_error",
+                                             "pixelAcc",
+                                             "precision",
+                                             "recall",
+                                             "ndcg@10"};
+
+static const char *const less_is_better[] = {"loss",
+                                             "val_loss",
+                                             "eval_loss",
+                                             "train/loss",
+                                             "loss/val",
+                                             "valLoss",
+                                             "valloss",
+                                             "Loss",
+                                             "LOSS",
+                                             "loss_total",
+                                             "dice_loss",
+                                             "auc_loss",
+                                             "perplexity",
+                                             "val_ppl",
+                                             "error",
+                                             "error_rate",
+                                             "top1_error",
+                                             "mae",
+                                             "MSE",
+                                             "rmse",
+                                             "mean_squared_error",
+                                             "mean_absolute_error",
+                                             "wer",
+                                             "test_cer",
+                                             "fid",
+                                             "nll",
+                                             "neg_log_likelihood",
+                                             "negative_log_likelihood",
+                                             "cross_entropy",
+                                             "binary_crossentropy",
+                                             "val/rmse_epoch",
+                                             "acc_loss",
+                                             "brier_score",
+                                             "a/b/c/loss"};
+
 static void test_directions(void **state)
 {
-    static const char *const min[] = {
-        "loss",
-        "val_loss",
-        "eval_loss",
-        "train/loss",
-        "loss/val",
-        "valLoss",
-        "valloss",
-        "Loss",
-        "LOSS",
-        "loss_total",
-        "dice_loss",
-        "auc_loss",
-        "perplexity",
-        "val_ppl",
-        "error",
-        "error_rate",
-        "top1_error",
-        "mae",
-        "MSE",
-        "rmse",
-        "mean_squared_error",
-        "mean_absolute_error",
-        "wer",
-        "test_cer",
-        "fid",
-        "nll",
-        "neg_log_likelihood",
-        "negative_log_likelihood",
-        "cross_entropy",
-        "binary_crossentropy",
-        "val/rmse_epoch",
-        "acc_loss",
-        "brier_score",
-        "a/b/c/loss",
-    };
-    static const char *const max[] = {
-        "acc",
-        "accuracy",
-        "val_acc",
-        "valAcc",
-        "val_accuracy",
-        "eval/accuracy",
-        "acc1",
-        "acc_top1",
-        "val_acc_top5",
-        "top1",
-        "top5_acc",
-        "f1",
-        "F1",
-        "val_f1_macro",
-        "macroF1",
-        "f1_score",
-        "bleu",
-        "bleu4",
-        "sacrebleu",
-        "iou",
-        "IoU",
-        "mIoU",
-        "meanIoU",
-        "val_mean_iou",
-        "auc",
-        "AUC",
-        "roc_auc",
-        "val_auroc",
-        "map",
-        "mAP",
-        "mAP50",
-        "metrics/mAP50-95(B)",
-        "metrics/mAP50(B)",
-        "r2",
-        "R2",
-        "r2_score",
-        "R^2",
-        "psnr",
-        "rougeL",
-        "rougeLsum",
-        "rouge_l",
-        "exact_match",
-        "hits@10",
-        "episode_reward",
-        "mean_return",
-        "neg_mean_squared_error",
-        "pixelAcc",
-        "precision",
-        "recall",
-        "ndcg@10",
-    };
-    static const char *const unknown[] = {
-        "",
-        "/",
-        "//",
-        "lr",
-        "learning_rate",
-        "epoch",
-        "step",
-        "time",
-        "score",
-        "loose",
-        "lossless",
-        "accept",
-        "mapping",
-        "val",
-        "grad_norm",
-        "temperature",
-        "5",
-        "val_",
-        "_",
-        "fluff/",
-        "vale",
-        "averyveryveryveryveryverylongwordthatisnoloss",
-    };
     const struct {
         const char *const *names;
         size_t n;
         enum ckpt_direction direction;
     } lists[] = {
-        {min, sizeof min / sizeof min[0], CKPT_DIRECTION_MIN},
-        {max, sizeof max / sizeof max[0], CKPT_DIRECTION_MAX},
-        {unknown, sizeof unknown / sizeof unknown[0], CKPT_DIRECTION_UNKNOWN},
+        {less_is_better, sizeof less_is_better / sizeof less_is_better[0], CKPT_DIRECTION_MIN},
+        {more_is_better, sizeof more_is_better / sizeof more_is_better[0], CKPT_DIRECTION_MAX},
+        {without_direction, sizeof without_direction / sizeof without_direction[0],
+         CKPT_DIRECTION_UNKNOWN},
     };
     bool right = true;
     (void)state;
@@ -275,13 +273,54 @@ static void test_early_stopping(void **state)
     }
 }
 
+static void test_summary(void **state)
+{
+    static const struct row rows[] = {
+        {"", 9 * H, 1, "val_loss 0.2 odd 1", "", 1},
+        {"", 8 * H, 2, "val_loss 0.1", "", 20},
+        {"h", 7 * H, 3, "", "", 300, 8 * D},
+        {"", 6 * H, 4, "", "", 4000},
+        {"I", 5 * H, 5, "", "", 50000},
+        {"x", 5 * H, 5, "", "", 600000},
+        {0},
+    };
+    struct ckpt_policy policy;
+    struct history h;
+    struct ckpt_policy_verdict verdicts[ROWS];
+    struct ckpt_policy_summary s;
+    struct ckpt_policy_situation situation = {.now_ns = NOW * NS};
+    (void)state;
+    fill(&h, rows);
+    parse("keep best 1", &policy);
+    assert_ok(ckpt_policy_judge(&policy, h.checkpoints, h.n, &situation, verdicts, &s));
+    assert_int_equal(s.best, 1);
+    assert_int_equal(s.latest, 3);
+    assert_string_equal(s.metric, "val_loss");
+    assert_int_equal(s.direction, CKPT_DIRECTION_MIN);
+    assert_null(s.unranked);
+    assert_int_equal(s.kept_bytes, 54020);
+    assert_int_equal(s.hidden_bytes, 1);
+    assert_int_equal(s.dropped_bytes, 300);
+    assert_int_equal(verdicts[0].since_ns, NOW * NS);
+    assert_int_equal(verdicts[0].until_ns, (NOW + 7 * D) * NS);
+    assert_int_equal(verdicts[2].since_ns, (NOW - 8 * D) * NS);
+
+    parse("keep last 1\nkeep best 1 by odd", &policy);
+    assert_ok(ckpt_policy_judge(&policy, h.checkpoints, h.n, &situation, verdicts, &s));
+    assert_string_equal(s.unranked, "odd");
+
+    assert_ok(ckpt_policy_judge(&policy, NULL, 0, &situation, NULL, &s));
+    assert_int_equal(s.best, CKPT_POLICY_NONE);
+    assert_int_equal(s.latest, CKPT_POLICY_NONE);
+    assert_null(s.metric);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranking),
-        cmocka_unit_test(test_the_primary_metric),
-        cmocka_unit_test(test_directions),
-        cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_ranking),    cmocka_unit_test(test_the_primary_metric),
+        cmocka_unit_test(test_directions), cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_summary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
