@@ -381,6 +381,7 @@ static const struct example of_the_best[] = {
      {{"", 9 * H, 1, "val_loss 0.50", NO_RULE},
       {"I", 8 * H, 2, "val_loss 0.35", "keep: invalid less than 7d ago"},
       {"", 7 * H, 3, "val_loss 0.34", "keep: best val_loss 0.34"},
+      {"", 7 * H, 4, "val_loss 0.25", NO_RULE}, /* too little after 0.34, enough after 0.35 */
       {"", 6 * H, 4, "", "keep: latest"}}},
     {"smooth: the mean of the last three, NaN left out, dropped ones not",
      "metric val_loss min smooth 3\nkeep best 1",
