@@ -186,7 +186,7 @@ enum ckpt_err ckpt_lineage_base(struct ckpt_store *store, struct ckpt_codec *cod
 
 struct doomed_id {
     struct ckpt_id id;
-    uint64_t references; /* that garbage releases */
+    uint64_t references; /* that garbage releases; 0 when it stays all the same */
     UT_hash_handle hh;
 };
 
@@ -253,8 +253,7 @@ static enum ckpt_err spare(struct ckpt_doomed *doomed, struct ckpt_txn *txn)
             return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
         }
         if (refs.count > entry->references) {
-            HASH_DEL(doomed->ids, entry);
-            free(entry);
+            entry->references = 0;
         }
     }
     return CKPT_OK;
@@ -285,7 +284,7 @@ bool ckpt_is_doomed(const struct ckpt_doomed *doomed, const struct ckpt_id *id)
     if (doomed != NULL) {
         HASH_FIND(hh, doomed->ids, id, sizeof *id, found);
     }
-    return found != NULL;
+    return found != NULL && found->references > 0;
 }
 
 void ckpt_doomed_free(struct ckpt_doomed *doomed)

@@ -274,14 +274,14 @@ static int by_chunk(const void *a, const void *b)
 
 static enum ckpt_err put_in_order(struct transfer *t)
 {
-    t->order = malloc((t->recipe->count + 1) * sizeof *t->order);
+    t->order = malloc((t->recipe->count + 1) * sizeof(void *));
     if (t->order == NULL) {
         return CKPT_ERR_NOMEM;
     }
     for (size_t i = 0; i < t->recipe->count; i++) {
         t->order[i] = &t->recipe->extents[i];
     }
-    qsort(t->order, t->recipe->count, sizeof *t->order, by_chunk);
+    qsort(t->order, t->recipe->count, sizeof(void *), by_chunk);
     return CKPT_OK;
 }
 

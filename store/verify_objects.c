@@ -369,7 +369,7 @@ static enum ckpt_err dependent_row(void *arg, const struct ckpt_slice *key,
     struct ckpt_id id;
     char hex[CKPT_ID_HEX];
     char previous_hex[CKPT_ID_HEX];
-    if (key->size != 2 * CKPT_ID_SIZE || value->size != 0) {
+    if (key->size != (size_t)2 * CKPT_ID_SIZE || value->size != 0) {
         ckpt_verify_problem(v, "dependents: a row of %zu bytes with a key of %zu is damaged", value->size,
                             key->size);
         return CKPT_OK;
