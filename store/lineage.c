@@ -249,10 +249,11 @@ static enum ckpt_err spare(struct ckpt_doomed *doomed, struct ckpt_txn *txn)
     HASH_ITER (hh, doomed->ids, entry, next) {
         struct ckpt_refs refs;
         enum ckpt_err err = ckpt_object_refs(txn, &entry->id, &refs);
-        if (err != CKPT_OK) {
-            return err == CKPT_ERR_NOT_FOUND ? CKPT_ERR_CORRUPT : err;
+        if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
+            return err;
         }
-        if (refs.count > entry->references) {
+        /* What isn't there is told when its row is to be released; the others mustn't wait for that. */
+        if (err == CKPT_ERR_NOT_FOUND || refs.count > entry->references) {
             entry->references = 0;
         }
     }
@@ -436,7 +437,7 @@ enum ckpt_err ckpt_rebase_prepare(struct ckpt_store *store, struct ckpt_codec *c
                             : ckpt_object_read(store, codec, txn, &survivor, CKPT_KIND_CHUNK, bytes,
                                                refs.raw_size);
         base = err == CKPT_OK ? bytes : NULL;
-        err = err == CKPT_ERR_CORRUPT ? CKPT_OK : err; /* then it is better off without */
+        err = err == CKPT_ERR_CORRUPT || err == CKPT_ERR_FORMAT ? CKPT_OK : err; /* then it is better off without */
     }
     if (err == CKPT_OK) {
         err = recode(store, codec, txn, &refs, &survivor, base, chain, rebase);

@@ -36,6 +36,9 @@ void ckpt_engine_reads_recipe(struct ckpt_engine *engine, pid_t thread, const st
 {
     pid_t group = group_of(thread);
     struct ckpt_origins *origins = &engine->origins;
+    if (group <= 0) {
+        return; /* of another pid namespace */
+    }
     pthread_mutex_lock(&engine->lock);
     unsigned at = origins->read_next;
     for (unsigned i = 0; i < CKPT_ORIGINS; i++) {
@@ -79,7 +82,7 @@ void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, dev_t dev, ino
     pid_t group = group_of(thread);
     pthread_mutex_lock(&engine->lock);
     for (unsigned i = 0; i < CKPT_ORIGINS; i++) {
-        if (origins->reads[i].group == group) {
+        if (group > 0 && origins->reads[i].group == group) {
             origins->written[origins->written_next] = (struct ckpt_origin){
                 .dev = dev, .ino = ino, .recipe = origins->reads[i].recipe, .known = true};
             origins->written_next = (origins->written_next + 1) % CKPT_ORIGINS;

@@ -342,7 +342,7 @@ enum ckpt_err ckpt_sweep(struct ckpt_sweeper *s, bool *more)
         *more = err == CKPT_OK && another == CKPT_OK;
     }
     ckpt_txn_abort(txn);
-    if (err == CKPT_ERR_CORRUPT && s->row != NULL) {
+    if ((err == CKPT_ERR_CORRUPT || err == CKPT_ERR_FORMAT) && s->row != NULL) {
         set_stuck(s);
         *more = s->stuck_count < STUCK_MAX;
         err = *more ? CKPT_OK : err;
