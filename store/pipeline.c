@@ -10,8 +10,12 @@
 #include <unistd.h>
 
 enum {
+#ifdef CKPT_FAULT
+    SLOTS = 8, /* a test starts an engine a thousand times */
+#else
     /* A commit of one batch lasts as long as the workers need for about as many chunks. */
     SLOTS = 160,
+#endif
     WINDOW = 4 << 20,   /* of a region, read at a time; holds at least one chunk of the largest size */
     SAMPLE = 64 << 10,  /* of a region, to see what it holds */
     SAMPLES = 3,
