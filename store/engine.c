@@ -6,7 +6,6 @@
  */
 #include "catalog_txn.h"
 #include "engine_parts.h"
-#include "garbage.h"
 #include "internal.h"
 #include "lineage.h"
 #include "live.h"

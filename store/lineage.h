@@ -15,6 +15,7 @@
 #include "codec.h"
 #include "db.h"
 #include "object.h"
+#include <ckpt/engine.h>
 #include <ckpt/err.h>
 #include <ckpt/id.h>
 #include <ckpt/store.h>
@@ -23,7 +24,7 @@
 #include <stdint.h>
 
 enum {
-    CKPT_LINEAGE_MAX = 64, /* no store has a longer chain of differences */
+    CKPT_LINEAGE_MAX = CKPT_DEPTH_MAX, /* no store has a longer chain of differences */
 };
 
 /* What a new chunk may use of an older one. */
