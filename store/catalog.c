@@ -7,6 +7,7 @@
 #include "garbage.h"
 #include "internal.h"
 #include "object.h"
+#include "run_rows.h"
 #include <ckpt/catalog.h>
 #include <stdlib.h>
 #include <string.h>
@@ -740,6 +741,14 @@ static enum ckpt_err next_sequence(struct ckpt_txn *txn, uint64_t *sequence)
     return ckpt_db_put(txn, CKPT_TABLE_META, sequence_key, strlen(sequence_key), value, sizeof value);
 }
 
+/* For who makes checkpoints of them. What was saved again with the same content is news too: it is where it was once more. */
+static enum ckpt_err put_fresh(struct ckpt_txn *txn, const struct ckpt_version *version, uint64_t sequence)
+{
+    struct ckpt_fresh fresh = {.sequence = sequence, .dir = version->dir, .number = version->number};
+    memcpy(fresh.name, version->name, sizeof fresh.name);
+    return ckpt_fresh_put_in(txn, &fresh);
+}
+
 static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *version,
                                  struct ckpt_file *file)
 {
@@ -754,6 +763,9 @@ static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *vers
     err = put_version_row(txn, version);
     if (err == CKPT_OK) {
         err = ckpt_catalog_put_capture_in(txn, version);
+    }
+    if (err == CKPT_OK) {
+        err = put_fresh(txn, version, version->sequence);
     }
     return err == CKPT_OK ? ckpt_counters_add(txn, &difference) : err;
 }
@@ -788,6 +800,13 @@ enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store, struct ckpt_
         newest.gid = version->gid;
         if (err == CKPT_OK) {
             err = put_version_row(txn, &newest);
+        }
+        uint64_t sequence = 0;
+        if (err == CKPT_OK) {
+            err = next_sequence(txn, &sequence);
+        }
+        if (err == CKPT_OK) {
+            err = put_fresh(txn, &newest, sequence);
         }
     } else if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
         *added = true;

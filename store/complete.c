@@ -14,7 +14,7 @@ struct check {
     struct ckpt_completeness *out;
 };
 
-__attribute__((format(printf, 3, 4))) static bool say(const struct check *check, enum ckpt_state state,
+__attribute__((format(printf, 3, 4))) static bool say(const struct check *check, enum ckpt_completion state,
                                                       const char *format, ...)
 {
     va_list args;
@@ -29,13 +29,13 @@ static bool quiet(const struct check *check, const char *why)
 {
     const struct ckpt_contents *contents = check->contents;
     if (contents->renamed) {
-        return say(check, CKPT_STATE_COMPLETE, "renamed from a temporary name");
+        return say(check, CKPT_COMPLETION_YES, "renamed from a temporary name");
     }
     if (contents->quiet >= contents->quiet_needed) {
-        return say(check, CKPT_STATE_COMPLETE, "%s; nothing was written for %" PRIu64 " s", why,
+        return say(check, CKPT_COMPLETION_YES, "%s; nothing was written for %" PRIu64 " s", why,
                    contents->quiet);
     }
-    return say(check, CKPT_STATE_QUIET, "%s; waiting until nothing is written for %" PRIu64 " s", why,
+    return say(check, CKPT_COMPLETION_QUIET, "%s; waiting until nothing is written for %" PRIu64 " s", why,
                contents->quiet_needed);
 }
 
@@ -88,11 +88,11 @@ static bool is_being_written(const struct check *check)
     for (size_t i = 0; i < contents->count; i++) {
         const char *name = contents->entries[i].name;
         if (contents->entries[i].open) {
-            return say(check, CKPT_STATE_INCOMPLETE, "%s is being written", name);
+            return say(check, CKPT_COMPLETION_NO, "%s is being written", name);
         }
         for (size_t n = strcspn(name, "/");; n = strcspn(name, "/")) {
             if (n > 0 && ckpt_name_is_temporary(name, n) && !is_debris(name, n)) {
-                return say(check, CKPT_STATE_INCOMPLETE, "%s is temporary", contents->entries[i].name);
+                return say(check, CKPT_COMPLETION_NO, "%s is temporary", contents->entries[i].name);
             }
             if (name[n] == '\0') {
                 break;
@@ -169,7 +169,7 @@ static bool shard_is_missing(const struct check *check, bool *sharded)
                       (number + 1 == shard.count && has_shard(contents, &shard, 0));
         *sharded = true;
         if (!before || !behind) {
-            return say(check, CKPT_STATE_INCOMPLETE, "the shard %s %s is missing",
+            return say(check, CKPT_COMPLETION_NO, "the shard %s %s is missing",
                        before ? "behind" : "before", contents->entries[i].name);
         }
     }
@@ -181,7 +181,7 @@ static bool indexed_is_missing(const struct check *check)
     const struct ckpt_contents *contents = check->contents;
     for (size_t i = 0; i < contents->indexed_count; i++) {
         if (!has(contents, contents->indexed[i])) {
-            return say(check, CKPT_STATE_INCOMPLETE, "%s, which the index names, is missing",
+            return say(check, CKPT_COMPLETION_NO, "%s, which the index names, is missing",
                        contents->indexed[i]);
         }
     }
@@ -204,7 +204,7 @@ static bool metadata_is_missing(const struct check *check)
         }
         (void)snprintf(metadata, sizeof metadata, "%.*s.metadata", (int)(last - name), name);
         if (!has(contents, metadata)) {
-            return say(check, CKPT_STATE_INCOMPLETE, "%s, which is written last, isn't there", metadata);
+            return say(check, CKPT_COMPLETION_NO, "%s, which is written last, isn't there", metadata);
         }
     }
     return false;
@@ -266,7 +266,7 @@ static bool check_transformers(const struct check *check)
 {
     const struct ckpt_contents *contents = check->contents;
     if (!has(contents, "trainer_state.json")) {
-        return say(check, CKPT_STATE_INCOMPLETE, "trainer_state.json isn't there");
+        return say(check, CKPT_COMPLETION_NO, "trainer_state.json isn't there");
     }
     bool resumes = has(contents, "optimizer.pt") || has_any(contents, "global_step#/*");
     if (has_any(contents, "rng_state_#.pth")) {
@@ -275,7 +275,7 @@ static bool check_transformers(const struct check *check)
     if (resumes && !has(contents, "rng_state.pth")) {
         return quiet(check, "trainer_state.json is there; the random state may follow");
     }
-    return say(check, CKPT_STATE_COMPLETE, "trainer_state.json is there");
+    return say(check, CKPT_COMPLETION_YES, "trainer_state.json is there");
 }
 
 /* The number at the end of a name; false: there is none. */
@@ -302,19 +302,19 @@ static bool check_tracker(const struct check *check, const char *file, const cha
     uint64_t mine = 0;
     uint64_t named = 0;
     if (text == NULL) {
-        return say(check, CKPT_STATE_INCOMPLETE, "%s, which is written last, isn't there", file);
+        return say(check, CKPT_COMPLETION_NO, "%s, which is written last, isn't there", file);
     }
     text += strspn(text, " \t\r\n");
     size_t n = strcspn(text, " \t\r\n");
     bool numbers = number_of(root, strlen(root), &mine) && number_of(text, n, &named);
     bool same = n == strlen(root) && memcmp(text, root, n) == 0;
     if (same || (!whole && numbers && mine == named)) {
-        return say(check, CKPT_STATE_COMPLETE, "%s names it", file);
+        return say(check, CKPT_COMPLETION_YES, "%s names it", file);
     }
     if (numbers && named > mine) {
         return quiet(check, "a later one is complete");
     }
-    return say(check, CKPT_STATE_INCOMPLETE, "%s names %.*s", file, (int)(n < 64 ? n : 64), text);
+    return say(check, CKPT_COMPLETION_NO, "%s names %.*s", file, (int)(n < 64 ? n : 64), text);
 }
 
 static bool check_deepspeed(const struct check *check)
@@ -324,7 +324,7 @@ static bool check_deepspeed(const struct check *check)
      * behind it.
      */
     if (has(check->contents, "latest")) {
-        return matches("*.ckpt", check->contents->root) ? say(check, CKPT_STATE_COMPLETE, "latest is there")
+        return matches("*.ckpt", check->contents->root) ? say(check, CKPT_COMPLETION_YES, "latest is there")
                                                         : quiet(check, "latest is there; more may follow");
     }
     return check_tracker(check, "latest", check->contents->latest, true);
@@ -338,15 +338,15 @@ static bool check_dcp(const struct check *check)
     }
     /* Lightning saves what isn't sharded behind it. */
     if (matches("*.ckpt", contents->root) && !has(contents, "meta.pt")) {
-        return say(check, CKPT_STATE_INCOMPLETE, "meta.pt isn't there");
+        return say(check, CKPT_COMPLETION_NO, "meta.pt isn't there");
     }
-    return say(check, CKPT_STATE_COMPLETE, ".metadata is there");
+    return say(check, CKPT_COMPLETION_YES, ".metadata is there");
 }
 
 static bool check_orbax(const struct check *check)
 {
     if (has(check->contents, "commit_success.txt")) {
-        return say(check, CKPT_STATE_COMPLETE, "commit_success.txt is there");
+        return say(check, CKPT_COMPLETION_YES, "commit_success.txt is there");
     }
     return quiet(check, "its name isn't temporary");
 }
@@ -364,14 +364,14 @@ static bool check_framework(const struct check *check, bool sharded)
     case CKPT_FRAMEWORK_DCP:
         return check_dcp(check);
     case CKPT_FRAMEWORK_TORCHSNAPSHOT:
-        return say(check, CKPT_STATE_COMPLETE, ".snapshot_metadata is there");
+        return say(check, CKPT_COMPLETION_YES, ".snapshot_metadata is there");
     case CKPT_FRAMEWORK_ORBAX:
         return check_orbax(check);
     default:
         break;
     }
     if (sharded && contents->root[0] == '\0' && contents->indexed_count > 0) {
-        return say(check, CKPT_STATE_COMPLETE, "all shards are there, and the index");
+        return say(check, CKPT_COMPLETION_YES, "all shards are there, and the index");
     }
     return quiet(check, sharded ? "all shards are there" : "no marker says when it is complete");
 }
@@ -397,22 +397,22 @@ void ckpt_complete_check(const struct ckpt_contents *contents, struct ckpt_compl
     bool sharded = false;
     memset(out, 0, sizeof *out);
     if (contents->root[0] != '\0' && ckpt_name_is_temporary(contents->root, strlen(contents->root))) {
-        (void)say(&check, CKPT_STATE_INCOMPLETE, "its name is temporary");
+        (void)say(&check, CKPT_COMPLETION_NO, "its name is temporary");
         return;
     }
     if (contents->unfinished) {
         out->framework = CKPT_FRAMEWORK_NEMO;
-        (void)say(&check, CKPT_STATE_INCOMPLETE, "%.*s-unfinished is there",
+        (void)say(&check, CKPT_COMPLETION_NO, "%.*s-unfinished is there",
                   (int)ckpt_complete_marked(contents->root), contents->root);
         return;
     }
     if (!contents->directory) {
-        enum ckpt_state state = contents->open ? CKPT_STATE_INCOMPLETE : CKPT_STATE_COMPLETE;
+        enum ckpt_completion state = contents->open ? CKPT_COMPLETION_NO : CKPT_COMPLETION_YES;
         (void)say(&check, state, contents->open ? "it is being written" : "it is closed");
         return;
     }
     if (contents->count == 0) {
-        (void)say(&check, CKPT_STATE_INCOMPLETE, "nothing is in it");
+        (void)say(&check, CKPT_COMPLETION_NO, "nothing is in it");
         return;
     }
     out->framework = framework_of(contents);

@@ -24,10 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum ckpt_state {
-    CKPT_STATE_INCOMPLETE, /* something is missing or being written; time alone doesn't change that */
-    CKPT_STATE_QUIET,      /* complete if nothing is written for a while: ask again then */
-    CKPT_STATE_COMPLETE,
+enum ckpt_completion {
+    CKPT_COMPLETION_NO, /* something is missing or being written; time alone doesn't change that */
+    CKPT_COMPLETION_QUIET,      /* complete if nothing is written for a while: ask again then */
+    CKPT_COMPLETION_YES,
 };
 
 struct ckpt_entry {
@@ -53,7 +53,7 @@ struct ckpt_contents {
 };
 
 struct ckpt_completeness {
-    enum ckpt_state state;
+    enum ckpt_completion state;
     enum ckpt_framework framework;
     char why[192]; /* for people: what is missing or being waited for, or what says that it is complete */
 };

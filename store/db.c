@@ -82,6 +82,10 @@ static const char *const table_names[CKPT_TABLES] = {
     [CKPT_TABLE_DIRS] = "dirs",   [CKPT_TABLE_DIRNAMES] = "dirnames",
     [CKPT_TABLE_FILES] = "files", [CKPT_TABLE_VERSIONS] = "versions",
     [CKPT_TABLE_DEPENDENTS] = "dependents", [CKPT_TABLE_CAPTURES] = "captures",
+    [CKPT_TABLE_FRESH] = "fresh", [CKPT_TABLE_RUNS] = "runs",
+    [CKPT_TABLE_CHECKPOINTS] = "checkpoints", [CKPT_TABLE_MEMBERS] = "members",
+    [CKPT_TABLE_IDS] = "ids", [CKPT_TABLE_PROCESSES] = "processes",
+    [CKPT_TABLE_POLICIES] = "policies",
 };
 
 static enum ckpt_err from_mdb(int rc)

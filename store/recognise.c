@@ -397,16 +397,3 @@ void ckpt_recognise(const char *path, bool captured, struct ckpt_recognised *out
         set_group(&look);
     }
 }
-
-const char *ckpt_framework_name(enum ckpt_framework framework)
-{
-    static const char *const names[CKPT_FRAMEWORKS] = {
-        [CKPT_FRAMEWORK_NONE] = "plain",           [CKPT_FRAMEWORK_TRANSFORMERS] = "transformers",
-        [CKPT_FRAMEWORK_ACCELERATE] = "accelerate", [CKPT_FRAMEWORK_DEEPSPEED] = "deepspeed",
-        [CKPT_FRAMEWORK_DCP] = "dcp",              [CKPT_FRAMEWORK_MEGATRON] = "megatron",
-        [CKPT_FRAMEWORK_NEMO] = "nemo",            [CKPT_FRAMEWORK_LIGHTNING] = "lightning",
-        [CKPT_FRAMEWORK_ORBAX] = "orbax",          [CKPT_FRAMEWORK_TORCHSNAPSHOT] = "torchsnapshot",
-        [CKPT_FRAMEWORK_RAY] = "ray",
-    };
-    return names[framework];
-}

@@ -14,24 +14,10 @@
 #define CKPT_STORE_RECOGNISE_H
 
 #include "naming.h"
+#include <ckpt/kind.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum ckpt_framework {
-    CKPT_FRAMEWORK_NONE, /* a plain file, or a directory of no known one */
-    CKPT_FRAMEWORK_TRANSFORMERS,
-    CKPT_FRAMEWORK_ACCELERATE,
-    CKPT_FRAMEWORK_DEEPSPEED,
-    CKPT_FRAMEWORK_DCP, /* torch.distributed.checkpoint, FSDP, torchtitan */
-    CKPT_FRAMEWORK_MEGATRON,
-    CKPT_FRAMEWORK_NEMO,
-    CKPT_FRAMEWORK_LIGHTNING,
-    CKPT_FRAMEWORK_ORBAX,
-    CKPT_FRAMEWORK_TORCHSNAPSHOT,
-    CKPT_FRAMEWORK_RAY,
-    CKPT_FRAMEWORKS,
-};
 
 enum ckpt_role {
     CKPT_ROLE_OTHER,     /* says nothing; nothing of a checkpoint unless it stands below a root */
@@ -61,16 +47,6 @@ enum ckpt_metric_source {
     CKPT_METRICS_WANDB,
     CKPT_METRICS_OPTUNA,
     CKPT_METRICS_JSON, /* Transformers' eval_results.json */
-};
-
-/* What is in a file, as far as its name says. */
-enum ckpt_holds {
-    CKPT_HOLDS_UNKNOWN,
-    CKPT_HOLDS_FULL, /* can resume training */
-    CKPT_HOLDS_WEIGHTS,
-    CKPT_HOLDS_EMA,
-    CKPT_HOLDS_OPTIMIZER,
-    CKPT_HOLDS_EXTRA, /* scheduler, random state, arguments */
 };
 
 /* A name that is used again and again for what has other names too, or is overwritten. */
@@ -114,7 +90,5 @@ bool ckpt_recognise_joins(const struct ckpt_naming *a, const struct ckpt_naming 
 
 /* The order in which files of one checkpoint are asked to stand for it, the fullest highest. */
 unsigned ckpt_holds_fullness(enum ckpt_holds holds);
-
-const char *ckpt_framework_name(enum ckpt_framework framework);
 
 #endif

@@ -668,7 +668,7 @@ static enum ckpt_err bring_up(struct ckpt_store *store, struct header *header, u
         return CKPT_OK;
     }
     if (number < CKPT_STORE_FORMAT) {
-        err = ckpt_upgrade(store);
+        err = ckpt_upgrade(store, number);
     }
     if (err == CKPT_OK) {
         (void)ckpt_host_unlinkat(store->dirfd, "tmp/" FORMAT_NAME, 0);

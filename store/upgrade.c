@@ -1,6 +1,8 @@
 /*
  * Version 1 to 2: refs rows get what their records say about their coding, and captures gets a row for each version. Records
  * and recipes stay as they are: this program reads those of version 1.
+ *
+ * Version 2 to 3: every version is fresh, so the engine makes checkpoints of them all.
  */
 #include "upgrade.h"
 #include "bytes.h"
@@ -8,6 +10,7 @@
 #include "internal.h"
 #include "object.h"
 #include "record.h"
+#include "run_rows.h"
 #include <string.h>
 
 /* A row of refs in version 1: u64 references, u32 raw length, u32 record length, u8 kind, 7 reserved. */
@@ -92,17 +95,47 @@ static enum ckpt_err fill_captures(struct ckpt_txn *txn)
     return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
-enum ckpt_err ckpt_upgrade(struct ckpt_store *store)
+/* Changes only fresh, so the cursor over captures stays good. */
+static enum ckpt_err fill_fresh(struct ckpt_txn *txn)
+{
+    struct ckpt_cursor *cursor = NULL;
+    struct ckpt_slice key;
+    struct ckpt_slice value;
+    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_CAPTURES, &cursor);
+    if (err == CKPT_OK) {
+        err = ckpt_cursor_seek(cursor, NULL, 0, &key, &value);
+    }
+    while (err == CKPT_OK) {
+        struct ckpt_capture capture;
+        err = ckpt_capture_parse(&key, &value, &capture);
+        if (err == CKPT_OK) {
+            struct ckpt_fresh fresh = {
+                .sequence = capture.sequence, .dir = capture.dir, .number = capture.number};
+            memcpy(fresh.name, capture.name, sizeof fresh.name);
+            err = ckpt_fresh_put_in(txn, &fresh);
+        }
+        if (err == CKPT_OK) {
+            err = ckpt_cursor_next(cursor, &key, &value);
+        }
+    }
+    ckpt_cursor_close(cursor);
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+enum ckpt_err ckpt_upgrade(struct ckpt_store *store, unsigned from)
 {
     struct ckpt_txn *txn = NULL;
     uint8_t format[4];
     ckpt_put_le32(format, CKPT_STORE_FORMAT);
     enum ckpt_err err = ckpt_store_begin(store, &txn);
-    if (err == CKPT_OK) {
+    if (err == CKPT_OK && from < 2) {
         err = upgrade_refs(store, txn);
     }
-    if (err == CKPT_OK) {
+    if (err == CKPT_OK && from < 2) {
         err = fill_captures(txn);
+    }
+    if (err == CKPT_OK) {
+        err = fill_fresh(txn);
     }
     if (err == CKPT_OK) {
         err = ckpt_db_put(txn, CKPT_TABLE_META, "format", strlen("format"), format, sizeof format);

@@ -7,8 +7,8 @@
 #include <ckpt/err.h>
 #include <ckpt/store.h>
 
-/* From version 1, in one transaction: all or nothing. STORE is open for writing, without threads. CORRUPT: something in it
+/* From version FROM (1 or 2), in one transaction: all or nothing. STORE is open for writing, without threads. CORRUPT: something in it
    doesn't make sense, and nothing was changed. */
-CKPT_MUST_USE enum ckpt_err ckpt_upgrade(struct ckpt_store *store);
+CKPT_MUST_USE enum ckpt_err ckpt_upgrade(struct ckpt_store *store, unsigned from);
 
 #endif

@@ -23,7 +23,7 @@
 
 struct ckpt_store;
 
-enum { CKPT_STORE_FORMAT = 2 };
+enum { CKPT_STORE_FORMAT = 3 };
 
 enum ckpt_access {
     CKPT_READ,  /* beside a running daemon; no lock is taken */

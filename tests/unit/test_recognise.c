@@ -635,17 +635,17 @@ static void test_single_file_is_complete_when_closed(void **state)
     struct ckpt_completeness is;
     (void)state;
     ckpt_complete_check(&contents, &is);
-    assert_int_equal(is.state, CKPT_STATE_INCOMPLETE);
+    assert_int_equal(is.state, CKPT_COMPLETION_NO);
     contents.open = false;
     ckpt_complete_check(&contents, &is);
-    assert_int_equal(is.state, CKPT_STATE_COMPLETE);
+    assert_int_equal(is.state, CKPT_COMPLETION_YES);
     contents.unfinished = true;
     ckpt_complete_check(&contents, &is);
-    assert_int_equal(is.state, CKPT_STATE_INCOMPLETE);
+    assert_int_equal(is.state, CKPT_COMPLETION_NO);
     assert_string_equal(is.why, "last-unfinished is there");
     contents = (struct ckpt_contents){.root = "last.ckpt.tmp", .renamed = true};
     ckpt_complete_check(&contents, &is);
-    assert_int_equal(is.state, CKPT_STATE_INCOMPLETE);
+    assert_int_equal(is.state, CKPT_COMPLETION_NO);
 }
 
 /* ---- What is in it ---- */

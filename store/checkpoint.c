@@ -1,0 +1,308 @@
+/*
+ * A checkpoint as a value in memory.
+ */
+#include "naming.h"
+#include "run_rows.h"
+#include "recognise.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct ckpt_checkpoint *ckpt_checkpoint_new(void)
+{
+    return calloc(1, sizeof(struct ckpt_checkpoint));
+}
+
+void ckpt_checkpoint_free(struct ckpt_checkpoint *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < c->n_tags; i++) {
+        free(c->tags[i]);
+    }
+    for (size_t i = 0; i < c->n_values; i++) {
+        free(c->values[i].name);
+        free(c->values[i].path);
+    }
+    for (size_t i = 0; i < c->n_members; i++) {
+        free(c->members[i].name);
+        free(c->members[i].path);
+    }
+    free(c->tags);
+    free(c->values);
+    free(c->members);
+    free(c->why);
+    free(c->root);
+    free(c->group);
+    free(c);
+}
+
+enum ckpt_err ckpt_text_set(char **field, const char *text)
+{
+    char *copy = text == NULL ? NULL : strdup(text);
+    if (text != NULL && copy == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    free(*field);
+    *field = copy;
+    return CKPT_OK;
+}
+
+/* Room for one more of SIZE bytes behind N of them in LIST; the room doubles. */
+static void *one_more(void *list, size_t n, size_t size)
+{
+    bool full = n == 0 || (n & (n - 1)) == 0;
+    return full ? reallocarray(list, n == 0 ? 1 : 2 * n, size) : list;
+}
+
+struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c)
+{
+    struct ckpt_member *members = one_more(c->members, c->n_members, sizeof *members);
+    if (members == NULL) {
+        return NULL;
+    }
+    c->members = members;
+    struct ckpt_member *m = &members[c->n_members++];
+    memset(m, 0, sizeof *m);
+    return m;
+}
+
+static enum ckpt_err add_tag(struct ckpt_checkpoint *c, const char *tag)
+{
+    char **tags = one_more(c->tags, c->n_tags, sizeof *tags);
+    if (tags == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    c->tags = tags;
+    tags[c->n_tags] = strdup(tag);
+    if (tags[c->n_tags] == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    c->n_tags++;
+    return CKPT_OK;
+}
+
+static enum ckpt_err add_value(struct ckpt_checkpoint *c, const struct ckpt_value *value)
+{
+    struct ckpt_value *values = one_more(c->values, c->n_values, sizeof *values);
+    if (values == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    c->values = values;
+    struct ckpt_value *v = &values[c->n_values];
+    *v = *value;
+    v->name = v->path = NULL;
+    enum ckpt_err err = ckpt_text_set(&v->name, value->name);
+    if (err == CKPT_OK) {
+        err = ckpt_text_set(&v->path, value->path);
+    }
+    if (err != CKPT_OK) {
+        free(v->name);
+        return err;
+    }
+    c->n_values++;
+    return CKPT_OK;
+}
+
+static enum ckpt_err copy_member(struct ckpt_checkpoint *c, const struct ckpt_member *from)
+{
+    struct ckpt_member *m = ckpt_checkpoint_add_member(c);
+    if (m == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    *m = *from;
+    m->name = m->path = NULL;
+    enum ckpt_err err = ckpt_text_set(&m->name, from->name);
+    return err == CKPT_OK ? ckpt_text_set(&m->path, from->path) : err;
+}
+
+struct ckpt_checkpoint *ckpt_checkpoint_copy(const struct ckpt_checkpoint *c)
+{
+    struct ckpt_checkpoint *copy = malloc(sizeof *copy);
+    if (copy == NULL) {
+        return NULL;
+    }
+    *copy = *c;
+    copy->why = copy->root = copy->group = NULL;
+    copy->tags = NULL;
+    copy->values = NULL;
+    copy->members = NULL;
+    copy->n_tags = copy->n_values = copy->n_members = 0;
+    enum ckpt_err err = ckpt_text_set(&copy->why, c->why);
+    if (err == CKPT_OK) {
+        err = ckpt_text_set(&copy->root, c->root);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_text_set(&copy->group, c->group);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < c->n_tags; i++) {
+        err = add_tag(copy, c->tags[i]);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < c->n_values; i++) {
+        err = add_value(copy, &c->values[i]);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < c->n_members; i++) {
+        err = copy_member(copy, &c->members[i]);
+    }
+    if (err != CKPT_OK) {
+        ckpt_checkpoint_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+static bool same_metric(const char *a, const char *b)
+{
+    char one[CKPT_NAMING_TEXT];
+    char other[CKPT_NAMING_TEXT];
+    ckpt_metric_normalise(a, strlen(a), one, sizeof one);
+    ckpt_metric_normalise(b, strlen(b), other, sizeof other);
+    return strcmp(one, other) == 0;
+}
+
+const struct ckpt_value *ckpt_checkpoint_value(const struct ckpt_checkpoint *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_values; i++) {
+        if (same_metric(c->values[i].name, name)) {
+            return &c->values[i];
+        }
+    }
+    return NULL;
+}
+
+/* NaN equals NaN. */
+static bool same_number(double a, double b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || a == b;
+}
+
+enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct ckpt_value *value, bool *changed)
+{
+    *changed = false;
+    for (size_t i = 0; i < c->n_values; i++) {
+        struct ckpt_value *v = &c->values[i];
+        if (!same_metric(v->name, value->name)) {
+            continue;
+        }
+        if ((v->from == CKPT_FROM_USER && value->from != CKPT_FROM_USER) ||
+            (same_number(v->value, value->value) && v->from == value->from && v->by == value->by)) {
+            return CKPT_OK;
+        }
+        enum ckpt_err err = ckpt_text_set(&v->path, value->path);
+        if (err == CKPT_OK) {
+            v->value = value->value;
+            v->from = value->from;
+            v->by = value->by;
+            v->kind = value->kind;
+            *changed = true;
+        }
+        return err;
+    }
+    enum ckpt_err err = add_value(c, value);
+    *changed = err == CKPT_OK;
+    return err;
+}
+
+bool ckpt_checkpoint_has_tag(const struct ckpt_checkpoint *c, const char *tag)
+{
+    for (size_t i = 0; i < c->n_tags; i++) {
+        if (strcmp(c->tags[i], tag) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum ckpt_err ckpt_checkpoint_add_tag(struct ckpt_checkpoint *c, const char *tag, bool *changed)
+{
+    *changed = !ckpt_checkpoint_has_tag(c, tag);
+    return *changed ? add_tag(c, tag) : CKPT_OK;
+}
+
+bool ckpt_checkpoint_remove_tag(struct ckpt_checkpoint *c, const char *tag)
+{
+    for (size_t i = 0; i < c->n_tags; i++) {
+        if (strcmp(c->tags[i], tag) == 0) {
+            free(c->tags[i]);
+            memmove(&c->tags[i], &c->tags[i + 1], (c->n_tags - i - 1) * sizeof *c->tags);
+            c->n_tags--;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool ckpt_checkpoint_shown(const struct ckpt_checkpoint *c)
+{
+    return c->status == CKPT_STATUS_COMPLETE && !c->hidden && !c->dropped;
+}
+
+uint64_t ckpt_checkpoint_size(const struct ckpt_checkpoint *c)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->n_members; i++) {
+        sum += c->members[i].replaced || c->members[i].alias ? 0 : c->members[i].size;
+    }
+    return sum;
+}
+
+uint64_t ckpt_checkpoint_added(const struct ckpt_checkpoint *c)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->n_members; i++) {
+        sum += c->members[i].added;
+    }
+    return sum;
+}
+
+/* A checkpoint whose own names are all aliases (last.pt alone) is shown by these. */
+static bool only_aliases(const struct ckpt_checkpoint *c)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!c->members[i].replaced && !c->members[i].alias) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const struct ckpt_member *ckpt_checkpoint_main(const struct ckpt_checkpoint *c)
+{
+    const struct ckpt_member *best = NULL;
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = &c->members[i];
+        if (m->directory || ckpt_member_shown(c, m) == NULL) {
+            continue;
+        }
+        unsigned full = ckpt_holds_fullness(m->holds);
+        unsigned most = best == NULL ? 0 : ckpt_holds_fullness(best->holds);
+        if (best == NULL || full > most || (full == most && m->size > best->size)) {
+            best = m;
+        }
+    }
+    return best;
+}
+
+/* Whether all of it is one directory. */
+static bool is_directory(const struct ckpt_checkpoint *c, const struct ckpt_member *one)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = &c->members[i];
+        if (!m->replaced && !m->alias &&
+            (!m->directory || m->root != one->root || strncmp(m->path, one->path, m->root) != 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *ckpt_member_shown(const struct ckpt_checkpoint *c, const struct ckpt_member *m)
+{
+    if (m->replaced || (m->alias && !only_aliases(c))) {
+        return NULL;
+    }
+    if (m->directory) {
+        return is_directory(c, m) && m->path[m->root] == '/' ? m->path + m->root + 1 : m->path;
+    }
+    return m->path;
+}

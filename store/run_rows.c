@@ -1,0 +1,385 @@
+/*
+ * The rows of checkpoints, members and ids.
+ */
+#include "run_rows.h"
+#include "bytes.h"
+#include "pack.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHECKPOINT_KEY = 12, /* run, number */
+    ID_KEY = 8,
+    ID_ROW = 12,
+    HOLDER = 12,                          /* run, number */
+    MEMBER_KEY = 8 + NAME_MAX + 1 + 4 + HOLDER, /* directory, name, NUL, version's number, then the holder */
+    MEMBER_LEAST = 8 + 4 + 2 + 2 + 2 + 8 + 8 + 8 + 2 + 2 * CKPT_ID_SIZE,
+    VALUE_LEAST = 2 + 8 + 3 + 2,
+    TAG_LEAST = 2,
+};
+
+static const char checkpoint_magic[4] = "CKP1";
+
+/* The flags of a checkpoint, and of a member. */
+enum { HAS_EPOCH = 1, HAS_STEP = 2, PINNED = 4, HIDDEN = 8, DROPPED = 16 };
+enum { DIRECTORY = 1, ALIAS = 2, INVALID = 4, REPLACED = 8, GONE = 16, MEMBER_FLAGS = 31 };
+
+static void checkpoint_key(uint8_t key[CHECKPOINT_KEY], uint64_t run, uint32_t number)
+{
+    ckpt_put_be64(key, run);
+    ckpt_put_be32(key + 8, number);
+}
+
+static size_t member_key(uint8_t key[MEMBER_KEY], uint64_t dir, const char *name, uint32_t number)
+{
+    size_t n = strnlen(name, NAME_MAX);
+    ckpt_put_be64(key, dir);
+    memcpy(key + 8, name, n);
+    key[8 + n] = 0;
+    ckpt_put_be32(key + 9 + n, number);
+    return n + 13;
+}
+
+/* ---- packing ---- */
+
+static void pack_member(struct ckpt_pack *p, const struct ckpt_member *m)
+{
+    unsigned flags = (m->directory ? DIRECTORY : 0U) | (m->alias ? ALIAS : 0U) | (m->invalid ? INVALID : 0U) |
+                     (m->replaced ? REPLACED : 0U) | (m->gone ? GONE : 0U);
+    ckpt_pack_u64(p, m->dir);
+    ckpt_pack_u32(p, m->number);
+    ckpt_pack_text(p, m->name);
+    ckpt_pack_text(p, m->path);
+    ckpt_pack_u16(p, m->root);
+    ckpt_pack_u64(p, m->sequence);
+    ckpt_pack_u64(p, m->size);
+    ckpt_pack_u64(p, m->added);
+    ckpt_pack_u8(p, (uint8_t)m->holds);
+    ckpt_pack_u8(p, (uint8_t)flags);
+    ckpt_pack_bytes(p, m->state.bytes, CKPT_ID_SIZE);
+    ckpt_pack_bytes(p, m->recipe.bytes, CKPT_ID_SIZE);
+}
+
+static void pack_value(struct ckpt_pack *p, const struct ckpt_value *v)
+{
+    ckpt_pack_text(p, v->name);
+    ckpt_pack_f64(p, v->value);
+    ckpt_pack_u8(p, (uint8_t)v->from);
+    ckpt_pack_u8(p, (uint8_t)v->by);
+    ckpt_pack_u8(p, v->kind);
+    ckpt_pack_text(p, v->path);
+}
+
+static void pack_checkpoint(struct ckpt_pack *p, const struct ckpt_checkpoint *c)
+{
+    unsigned flags = (c->has_epoch ? HAS_EPOCH : 0U) | (c->has_step ? HAS_STEP : 0U) | (c->pinned ? PINNED : 0U) |
+                     (c->hidden ? HIDDEN : 0U) | (c->dropped ? DROPPED : 0U);
+    ckpt_pack_bytes(p, checkpoint_magic, sizeof checkpoint_magic);
+    ckpt_pack_u8(p, (uint8_t)c->status);
+    ckpt_pack_u8(p, (uint8_t)c->framework);
+    ckpt_pack_u8(p, (uint8_t)c->holds);
+    ckpt_pack_u8(p, (uint8_t)flags);
+    ckpt_pack_u8(p, (uint8_t)c->left);
+    ckpt_pack_u8(p, (uint8_t)(c->has_epoch ? c->epoch_from : 0));
+    ckpt_pack_u8(p, (uint8_t)(c->has_step ? c->step_from : 0));
+    ckpt_pack_u8(p, 0);
+    ckpt_pack_u64(p, c->id);
+    ckpt_pack_u64(p, c->sequence);
+    ckpt_pack_u64(p, (uint64_t)c->saved_ns);
+    ckpt_pack_u64(p, c->has_epoch ? c->epoch : 0);
+    ckpt_pack_u64(p, c->has_step ? c->step : 0);
+    ckpt_pack_u64(p, (uint64_t)c->left_ns);
+    ckpt_pack_u64(p, (uint64_t)c->hidden_ns);
+    ckpt_pack_u64(p, c->parent);
+    ckpt_pack_u64(p, c->process);
+    ckpt_pack_text(p, c->why);
+    ckpt_pack_text(p, c->root);
+    ckpt_pack_text(p, c->group);
+    ckpt_pack_u32(p, (uint32_t)c->n_tags);
+    for (size_t i = 0; i < c->n_tags; i++) {
+        ckpt_pack_text(p, c->tags[i]);
+    }
+    ckpt_pack_u32(p, (uint32_t)c->n_values);
+    for (size_t i = 0; i < c->n_values; i++) {
+        pack_value(p, &c->values[i]);
+    }
+    ckpt_pack_u32(p, (uint32_t)c->n_members);
+    for (size_t i = 0; i < c->n_members; i++) {
+        pack_member(p, &c->members[i]);
+    }
+}
+
+/* ---- unpacking ---- */
+
+/* A number that must be below END. */
+static unsigned unpack_enum(struct ckpt_unpack *u, unsigned end)
+{
+    unsigned v = ckpt_unpack_u8(u);
+    if (v >= end) {
+        u->err = CKPT_ERR_CORRUPT;
+        return 0;
+    }
+    return v;
+}
+
+static void unpack_member(struct ckpt_unpack *u, struct ckpt_member *m)
+{
+    m->dir = ckpt_unpack_u64(u);
+    m->number = ckpt_unpack_u32(u);
+    m->name = ckpt_unpack_some_text(u);
+    m->path = ckpt_unpack_some_text(u);
+    m->root = ckpt_unpack_u16(u);
+    m->sequence = ckpt_unpack_u64(u);
+    m->size = ckpt_unpack_u64(u);
+    m->added = ckpt_unpack_u64(u);
+    m->holds = (enum ckpt_holds)unpack_enum(u, CKPT_HOLDINGS);
+    unsigned flags = unpack_enum(u, MEMBER_FLAGS + 1);
+    m->directory = (flags & DIRECTORY) != 0;
+    m->alias = (flags & ALIAS) != 0;
+    m->invalid = (flags & INVALID) != 0;
+    m->replaced = (flags & REPLACED) != 0;
+    m->gone = (flags & GONE) != 0;
+    ckpt_unpack_bytes(u, m->state.bytes, CKPT_ID_SIZE);
+    ckpt_unpack_bytes(u, m->recipe.bytes, CKPT_ID_SIZE);
+    if (u->err == CKPT_OK && (strlen(m->name) > NAME_MAX || m->root > strlen(m->path) || m->number == 0)) {
+        u->err = CKPT_ERR_CORRUPT;
+    }
+}
+
+static void unpack_value(struct ckpt_unpack *u, struct ckpt_value *v)
+{
+    v->name = ckpt_unpack_some_text(u);
+    v->value = ckpt_unpack_f64(u);
+    v->from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
+    v->by = (enum ckpt_by)unpack_enum(u, CKPT_BY_TIME + 1);
+    v->kind = ckpt_unpack_u8(u);
+    v->path = ckpt_unpack_text(u);
+}
+
+static void unpack_lists(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
+{
+    size_t n = ckpt_unpack_count(u, TAG_LEAST);
+    for (size_t i = 0; u->err == CKPT_OK && i < n; i++) {
+        bool changed = false;
+        char *tag = ckpt_unpack_some_text(u);
+        if (tag != NULL) {
+            u->err = ckpt_checkpoint_add_tag(c, tag, &changed);
+        }
+        free(tag);
+    }
+    n = ckpt_unpack_count(u, VALUE_LEAST);
+    for (size_t i = 0; u->err == CKPT_OK && i < n; i++) {
+        struct ckpt_value value = {0};
+        bool changed = false;
+        unpack_value(u, &value);
+        if (u->err == CKPT_OK) {
+            u->err = ckpt_checkpoint_set_value(c, &value, &changed);
+        }
+        free(value.name);
+        free(value.path);
+    }
+    n = ckpt_unpack_count(u, MEMBER_LEAST);
+    for (size_t i = 0; u->err == CKPT_OK && i < n; i++) {
+        struct ckpt_member *m = ckpt_checkpoint_add_member(c);
+        if (m == NULL) {
+            u->err = CKPT_ERR_NOMEM;
+        } else {
+            unpack_member(u, m);
+        }
+    }
+}
+
+static void unpack_checkpoint(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
+{
+    char magic[4];
+    ckpt_unpack_bytes(u, magic, sizeof magic);
+    if (memcmp(magic, checkpoint_magic, sizeof magic) != 0) {
+        u->err = CKPT_ERR_CORRUPT;
+    }
+    c->status = (enum ckpt_status)unpack_enum(u, CKPT_STATUS_INVALID + 1);
+    c->framework = (enum ckpt_framework)unpack_enum(u, CKPT_FRAMEWORKS);
+    c->holds = (enum ckpt_holds)unpack_enum(u, CKPT_HOLDINGS);
+    unsigned flags = unpack_enum(u, 2 * DROPPED);
+    c->has_epoch = (flags & HAS_EPOCH) != 0;
+    c->has_step = (flags & HAS_STEP) != 0;
+    c->pinned = (flags & PINNED) != 0;
+    c->hidden = (flags & HIDDEN) != 0;
+    c->dropped = (flags & DROPPED) != 0;
+    c->left = (enum ckpt_left)unpack_enum(u, CKPT_LEFT_DELETED + 1);
+    c->epoch_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
+    c->step_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
+    (void)unpack_enum(u, 1);
+    c->id = ckpt_unpack_u64(u);
+    c->sequence = ckpt_unpack_u64(u);
+    c->saved_ns = (int64_t)ckpt_unpack_u64(u);
+    c->epoch = ckpt_unpack_u64(u);
+    c->step = ckpt_unpack_u64(u);
+    c->left_ns = (int64_t)ckpt_unpack_u64(u);
+    c->hidden_ns = (int64_t)ckpt_unpack_u64(u);
+    c->parent = ckpt_unpack_u64(u);
+    c->process = ckpt_unpack_u64(u);
+    c->why = ckpt_unpack_text(u);
+    c->root = ckpt_unpack_some_text(u);
+    c->group = ckpt_unpack_some_text(u);
+    unpack_lists(u, c);
+    if (u->err == CKPT_OK && u->size != 0) {
+        u->err = CKPT_ERR_CORRUPT;
+    }
+}
+
+enum ckpt_err ckpt_checkpoint_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                    struct ckpt_checkpoint **out)
+{
+    struct ckpt_unpack u = {.bytes = value->data, .size = value->size};
+    if (key->size != CHECKPOINT_KEY) {
+        return CKPT_ERR_CORRUPT;
+    }
+    struct ckpt_checkpoint *c = ckpt_checkpoint_new();
+    if (c == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    c->run = ckpt_get_be64(key->data);
+    c->number = ckpt_get_be32((const uint8_t *)key->data + 8);
+    unpack_checkpoint(&u, c);
+    if (u.err == CKPT_OK && c->number == 0) {
+        u.err = CKPT_ERR_CORRUPT;
+    }
+    if (u.err != CKPT_OK) {
+        ckpt_checkpoint_free(c);
+        return u.err;
+    }
+    *out = c;
+    return CKPT_OK;
+}
+
+/* ---- writing ---- */
+
+static enum ckpt_err put_member(struct ckpt_txn *txn, const struct ckpt_checkpoint *c, const struct ckpt_member *m)
+{
+    uint8_t key[MEMBER_KEY];
+    size_t n = member_key(key, m->dir, m->name, m->number);
+    checkpoint_key(key + n, c->run, c->number);
+    return ckpt_db_put(txn, CKPT_TABLE_MEMBERS, key, n + HOLDER, "", 0);
+}
+
+enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c)
+{
+    struct ckpt_pack pack = {0};
+    uint8_t key[CHECKPOINT_KEY];
+    uint8_t id[ID_KEY];
+    uint8_t where[ID_ROW];
+    pack_checkpoint(&pack, c);
+    enum ckpt_err err = pack.err;
+    checkpoint_key(key, c->run, c->number);
+    if (err == CKPT_OK) {
+        err = ckpt_db_put(txn, CKPT_TABLE_CHECKPOINTS, key, sizeof key, pack.bytes, pack.size);
+    }
+    free(pack.bytes);
+    if (err == CKPT_OK) {
+        ckpt_put_be64(id, c->id);
+        ckpt_put_le64(where, c->run);
+        ckpt_put_le32(where + 8, c->number);
+        err = ckpt_db_put(txn, CKPT_TABLE_IDS, id, sizeof id, where, sizeof where);
+    }
+    for (size_t i = 0; err == CKPT_OK && !c->dropped && i < c->n_members; i++) {
+        err = put_member(txn, c, &c->members[i]);
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_member_each_holder_in(struct ckpt_txn *txn, uint64_t dir, const char *name, uint32_t number,
+                                         ckpt_holder_fn *fn, void *arg)
+{
+    struct ckpt_cursor *cursor = NULL;
+    struct ckpt_slice key;
+    struct ckpt_slice value;
+    uint8_t prefix[MEMBER_KEY];
+    size_t n = member_key(prefix, dir, name, number);
+    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_MEMBERS, &cursor);
+    if (err == CKPT_OK) {
+        err = ckpt_cursor_seek(cursor, prefix, n, &key, &value);
+    }
+    while (err == CKPT_OK && key.size == n + HOLDER && memcmp(key.data, prefix, n) == 0) {
+        const uint8_t *holder = (const uint8_t *)key.data + n;
+        if (!fn(arg, ckpt_get_be64(holder), ckpt_get_be32(holder + 8))) {
+            break;
+        }
+        err = ckpt_cursor_next(cursor, &key, &value);
+    }
+    ckpt_cursor_close(cursor);
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+static bool see_holder(void *arg, uint64_t run, uint32_t checkpoint)
+{
+    (void)run;
+    (void)checkpoint;
+    *(bool *)arg = true;
+    return false;
+}
+
+enum ckpt_err ckpt_member_release_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
+                                     const struct ckpt_member *m, bool *last)
+{
+    uint8_t key[MEMBER_KEY];
+    bool held = false;
+    size_t n = member_key(key, m->dir, m->name, m->number);
+    checkpoint_key(key + n, c->run, c->number);
+    enum ckpt_err err = ckpt_db_del(txn, CKPT_TABLE_MEMBERS, key, n + HOLDER);
+    if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
+        err = ckpt_member_each_holder_in(txn, m->dir, m->name, m->number, see_holder, &held);
+    }
+    *last = err == CKPT_OK && !held;
+    return err;
+}
+
+/* ---- fresh ---- */
+
+enum { FRESH_KEY = 8, FRESH_NAME = 12 };
+
+enum ckpt_err ckpt_fresh_put_in(struct ckpt_txn *txn, const struct ckpt_fresh *fresh)
+{
+    uint8_t key[FRESH_KEY];
+    uint8_t row[FRESH_NAME + NAME_MAX];
+    size_t n = strnlen(fresh->name, NAME_MAX);
+    ckpt_put_be64(key, fresh->sequence);
+    ckpt_put_le64(row, fresh->dir);
+    ckpt_put_le32(row + 8, fresh->number);
+    memcpy(row + FRESH_NAME, fresh->name, n);
+    return ckpt_db_put(txn, CKPT_TABLE_FRESH, key, sizeof key, row, FRESH_NAME + n);
+}
+
+enum ckpt_err ckpt_fresh_del_in(struct ckpt_txn *txn, uint64_t sequence)
+{
+    uint8_t key[FRESH_KEY];
+    ckpt_put_be64(key, sequence);
+    return ckpt_db_del(txn, CKPT_TABLE_FRESH, key, sizeof key);
+}
+
+enum ckpt_err ckpt_fresh_next_in(struct ckpt_txn *txn, uint64_t sequence, struct ckpt_fresh *out)
+{
+    struct ckpt_cursor *cursor = NULL;
+    struct ckpt_slice key;
+    struct ckpt_slice value;
+    uint8_t from[FRESH_KEY];
+    ckpt_put_be64(from, sequence);
+    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_FRESH, &cursor);
+    if (err == CKPT_OK) {
+        err = ckpt_cursor_seek(cursor, from, sizeof from, &key, &value);
+    }
+    if (err == CKPT_OK) {
+        const uint8_t *row = value.data;
+        if (key.size != FRESH_KEY || value.size <= FRESH_NAME || value.size > FRESH_NAME + NAME_MAX) {
+            err = CKPT_ERR_CORRUPT;
+        } else {
+            memset(out, 0, sizeof *out);
+            out->sequence = ckpt_get_be64(key.data);
+            out->dir = ckpt_get_le64(row);
+            out->number = ckpt_get_le32(row + 8);
+            memcpy(out->name, row + FRESH_NAME, value.size - FRESH_NAME);
+        }
+    }
+    ckpt_cursor_close(cursor);
+    return err;
+}
