@@ -16,6 +16,7 @@
 #include <ckpt/filter.h>
 #include <ckpt/live.h>
 #include <ckpt/reader.h>
+#include <ckpt/run.h>
 #include <ckpt/store.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,6 +56,7 @@ struct ckpt_engine_config {
     uint64_t reserve;               /* host bytes to leave free: below, demote first and wait */
     const struct ckpt_filter *filter; /* outlives the engine */
     struct ckpt_cache *cache;       /* for promotion; outlives the engine */
+    struct ckpt_runs *runs;         /* to be kept up to date; outlives the engine; may be NULL */
     struct ckpt_engine_hooks hooks;
     void *hooks_arg;
 };
