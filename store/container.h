@@ -5,8 +5,8 @@
  *
  *     container.c     which format, nested ones, what is left when parts are sorted and checked
  *     zip.c           torch.save, npz, .keras, and several archives one after another (.distcp)
- *     pickle.c        data.pkl of torch.save: names and element types of its storages; with pickle_machine.c,
- *                     pickle_value.c and pickle_stream.c
+ *     pickle.c        data.pkl of torch.save: names and element types of its storages, and the outermost numbers; with
+ *                     pickle_machine.c, pickle_value.c, pickle_number.c and pickle_stream.c
  *     safetensors.c   safetensors
  *     npy.c           npy
  *
@@ -61,6 +61,13 @@ enum { CKPT_PARTS_MAX = 1 << 20 };
 CKPT_MUST_USE enum ckpt_err ckpt_container_read(const struct ckpt_source *source, struct ckpt_parts *parts);
 void ckpt_parts_clear(struct ckpt_parts *parts);
 
+struct ckpt_observer;
+
+/* Reads the same, for what OBSERVER is told and not for the parts, and no byte more than is needed. CORRUPT: no known
+   container, or one that doesn't make sense; forget what was told. NOMEM, IO. */
+CKPT_MUST_USE enum ckpt_err ckpt_container_observe(const struct ckpt_source *source,
+                                                   const struct ckpt_observer *observer);
+
 /*
  * For the readers of the formats. Each takes a range, adds the parts that it finds in it, and returns CORRUPT
  * when the range doesn't make sense: what it added is dropped then.
@@ -72,6 +79,7 @@ enum { CKPT_READING_DEPTH = 3, CKPT_READING_ARCHIVES = 1 << 16, CKPT_READING_WIN
 struct ckpt_reading {
     const struct ckpt_source *source;
     struct ckpt_parts *parts; /* in any order */
+    const struct ckpt_observer *observer; /* NULL: nobody asks */
     unsigned depth;           /* containers around the range: an entry in an entry in ... */
     unsigned archives;        /* found so far */
     uint64_t window_at;       /* what the last small read took along */
@@ -93,6 +101,24 @@ struct ckpt_name {
 };
 
 bool ckpt_name_is(struct ckpt_name name, const char *text);
+
+/*
+ * Who wants to know what else stands in the outermost container: of a file that is one archive, or safetensors. All of
+ * it may be lies. Names die when the function returns. Set all functions.
+ */
+struct ckpt_observer {
+    void *arg;
+    /* A tensor that has a name: "model.blocks.0.weight". It stands at OFFSET of the file. */
+    void (*tensor)(void *arg, struct ckpt_name name, struct ckpt_name type, uint64_t offset, uint64_t size);
+    /* An entry of an archive that is no tensor of torch's; AT is its offset, 0 when it is compressed. */
+    void (*entry)(void *arg, struct ckpt_name name, uint64_t at, uint64_t size);
+    /* An entry of the outermost dictionary that is a dictionary, list or object itself, and not empty. */
+    void (*branch)(void *arg, struct ckpt_name name);
+    /* A number in the outermost dictionary (GROUP is empty), or in the dictionary GROUP that stands in it. */
+    void (*number)(void *arg, struct ckpt_name group, struct ckpt_name name, double value);
+    /* A text that the header names. */
+    void (*text)(void *arg, struct ckpt_name name, struct ckpt_name text);
+};
 
 /* A tensor as a reader finds it; AT counts from the range's start. */
 struct ckpt_found {

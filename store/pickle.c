@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 64, LONGEST_PATH = 1024 };
+enum { DEPTH_MAX = 64, LONGEST_PATH = 1024, ENTRIES_MAX = 2048 };
 
 /* A box on the way from the outermost one. */
 struct level {
@@ -118,19 +118,71 @@ static int by_id(const void *a, const void *b)
     return (x->path.bytes > y->path.bytes) - (x->path.bytes < y->path.bytes);
 }
 
-/* Makes the result of what the machine found; takes its text. */
-static enum ckpt_err collect(struct ckpt_values *values, struct ckpt_pickle *pickle)
+/* Adds the numbers of a box, which has that name in the outermost one. There is ROOM for so many entries. */
+static void collect_numbers(const struct ckpt_values *values, uint32_t box, struct ckpt_name group, size_t room,
+                            struct ckpt_pickle *pickle)
+{
+    for (size_t i = 0; i < values->numbers.count && pickle->entry_count < room; i++) {
+        const struct ckpt_value_number *number = ckpt_values_number_at(values, i);
+        if (number->box == box) {
+            pickle->entries[pickle->entry_count++] = (struct ckpt_pickle_entry){
+                .group = group,
+                .name = {pickle->text + number->name, number->name_size},
+                .is_number = true,
+                .number = number->number,
+            };
+        }
+    }
+}
+
+/* Makes the entries of ROOT, when the text has been taken. */
+static enum ckpt_err collect_entries(const struct ckpt_values *values, uint64_t root, struct ckpt_pickle *pickle)
+{
+    if (ckpt_value_tag(root) != CKPT_TAG_BOX || pickle->text == NULL) {
+        return CKPT_OK;
+    }
+    const struct ckpt_value_box *outermost = ckpt_values_box_at(values, ckpt_value_index(root));
+    size_t room = outermost->count + 2 * values->numbers.count; /* a dictionary may stand in it under two names */
+    room = room < ENTRIES_MAX ? room : ENTRIES_MAX;
+    pickle->entries = calloc(room + 1, sizeof *pickle->entries);
+    if (pickle->entries == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    collect_numbers(values, ckpt_value_index(root), (struct ckpt_name){"", 0}, room, pickle);
+    uint32_t i = outermost->first;
+    while (i != CKPT_VALUE_NONE && pickle->entry_count < room) {
+        const struct ckpt_value_child *child = ckpt_values_child_at(values, i);
+        i = child->next;
+        if (ckpt_value_tag(child->key) != CKPT_TAG_TEXT || ckpt_value_tag(child->value) != CKPT_TAG_BOX) {
+            continue;
+        }
+        uint32_t box = ckpt_value_index(child->value);
+        struct ckpt_name name = {pickle->text + ckpt_value_index(child->key),
+                                 (size_t)(ckpt_value_number(child->key) >> CKPT_VALUE_LENGTH_SHIFT)};
+        if (ckpt_values_box_at(values, box)->count > 0) {
+            pickle->entries[pickle->entry_count++] = (struct ckpt_pickle_entry){.name = name};
+        }
+        if (ckpt_values_box_at(values, box)->numbers > 0) {
+            collect_numbers(values, box, name, room, pickle);
+        }
+    }
+    return CKPT_OK;
+}
+
+/* Makes the result of what the machine found; takes its text. ROOT is OTHER when it didn't come to its end. */
+static enum ckpt_err collect(struct ckpt_values *values, uint64_t root, struct ckpt_pickle *pickle)
 {
     size_t count = values->storages.count;
-    if (count == 0) {
-        return CKPT_OK;
+    pickle->text = values->text.items;
+    memset(&values->text, 0, sizeof values->text);
+    enum ckpt_err err = collect_entries(values, root, pickle);
+    if (err != CKPT_OK || count == 0) {
+        return err;
     }
     pickle->list = calloc(count, sizeof *pickle->list);
     if (pickle->list == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    pickle->text = values->text.items;
-    memset(&values->text, 0, sizeof values->text);
     for (size_t i = 0; i < count; i++) {
         const struct ckpt_value_storage *from = ckpt_values_storage_at(values, (uint32_t)i);
         struct ckpt_storage *to = &pickle->list[i];
@@ -160,7 +212,7 @@ static enum ckpt_err collect(struct ckpt_values *values, struct ckpt_pickle *pic
 enum ckpt_err ckpt_pickle_read(const struct ckpt_source *source, uint64_t offset, uint64_t size,
                                struct ckpt_pickle *pickle)
 {
-    uint64_t root = 0;
+    uint64_t root = ckpt_value(CKPT_TAG_OTHER, 0);
     struct walk *walk = calloc(1, sizeof *walk);
     struct ckpt_machine *machine = calloc(1, sizeof *machine);
     enum ckpt_err err = walk != NULL && machine != NULL ? CKPT_OK : CKPT_ERR_NOMEM;
@@ -176,7 +228,7 @@ enum ckpt_err ckpt_pickle_read(const struct ckpt_source *source, uint64_t offset
         err = find_paths(walk, root);
     }
     if (err == CKPT_OK || err == CKPT_ERR_CORRUPT) {
-        err = collect(&machine->values, pickle);
+        err = collect(&machine->values, root, pickle);
     }
 out:
     if (machine != NULL) {
@@ -209,6 +261,7 @@ const struct ckpt_storage *ckpt_pickle_find(const struct ckpt_pickle *pickle, st
 void ckpt_pickle_clear(struct ckpt_pickle *pickle)
 {
     free(pickle->list);
+    free(pickle->entries);
     free(pickle->text);
     memset(pickle, 0, sizeof *pickle);
 }

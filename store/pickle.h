@@ -18,10 +18,21 @@ struct ckpt_storage {
     uint8_t width;         /* of an element, 0 when it isn't known */
 };
 
+/* What the outermost dictionary has besides tensors: numbers, also those of a dictionary that stands in it, and what is
+   no number and not empty. Bounded by the limits in pickle_value.h; more are left out. */
+struct ckpt_pickle_entry {
+    struct ckpt_name group; /* the dictionary that the number stands in; empty for the outermost */
+    struct ckpt_name name;
+    bool is_number; /* else a dictionary, list or object */
+    double number;  /* also of a NumPy scalar */
+};
+
 struct ckpt_pickle {
     struct ckpt_storage *list; /* by id, each once */
     size_t count;
-    char *text; /* what ids and paths point into */
+    struct ckpt_pickle_entry *entries;
+    size_t entry_count;
+    char *text; /* what the names point into */
 };
 
 /*

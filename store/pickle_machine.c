@@ -1,7 +1,8 @@
 /*
- * Opcodes by what they do. Values without tensors in them are OTHER, whatever they are.
+ * Opcodes by what they do. Values without tensors in them are OTHER, whatever they are, except numbers.
  */
 #include "pickle_machine.h"
+#include "pickle_number.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +17,37 @@ static enum ckpt_err push(struct ckpt_machine *m, uint64_t value)
     enum ckpt_err err = ckpt_list_reserve(&m->stack, 1, sizeof value, STACK_MAX);
     if (err == CKPT_OK) {
         ((uint64_t *)m->stack.items)[m->stack.count++] = value;
+        m->marks += ckpt_value_tag(value) == CKPT_TAG_MARK ? 1 : 0;
     }
     return err;
+}
+
+/* Takes N values off the stack; there must be that many. */
+static void drop(struct ckpt_machine *m, size_t n)
+{
+    for (; n > 0; n--) {
+        uint64_t value = ((const uint64_t *)m->stack.items)[--m->stack.count];
+        m->marks -= ckpt_value_tag(value) == CKPT_TAG_MARK && m->marks > 0 ? 1 : 0;
+    }
 }
 
 /* The Nth value from the top, 0 for the topmost; there must be that many. */
 static uint64_t *peek(struct ckpt_machine *m, size_t n)
 {
     return (uint64_t *)m->stack.items + (m->stack.count - 1 - n);
+}
+
+/* A number that isn't one of CKPT_TAG_NUMBER. It takes room, so only where it may be a value of the outermost dictionary or
+   of one that stands in it: at most their marks are below it, and next to it its name. */
+static enum ckpt_err push_real(struct ckpt_machine *m, double number)
+{
+    enum { MARKS = 2 };
+    uint64_t value = ckpt_value(CKPT_TAG_OTHER, 0);
+    enum ckpt_err err = CKPT_OK;
+    if (m->stack.count > 0 && m->marks <= MARKS && ckpt_value_tag(*peek(m, 0)) == CKPT_TAG_TEXT) {
+        err = ckpt_values_add_real(&m->values, number, &value);
+    }
+    return err == CKPT_OK ? push(m, value) : err;
 }
 
 /* ---- The opcodes, each by what it does; CORRUPT when the stack doesn't have what it needs ---- */
@@ -54,7 +78,16 @@ static enum ckpt_err do_number(struct ckpt_machine *m)
 {
     uint64_t number = m->stream.number;
     bool negative = m->code == 'J' && number > INT32_MAX;
-    return push(m, negative ? ckpt_value(CKPT_TAG_OTHER, 0) : ckpt_value(CKPT_TAG_NUMBER, number));
+    return negative ? push_real(m, (double)(int32_t)(uint32_t)number) : push(m, ckpt_value(CKPT_TAG_NUMBER, number));
+}
+
+/* BINFLOAT: eight bytes, the highest first. */
+static enum ckpt_err do_real(struct ckpt_machine *m)
+{
+    uint64_t bits = __builtin_bswap64(m->stream.number);
+    double number = 0;
+    memcpy(&number, &bits, sizeof number);
+    return push_real(m, number);
 }
 
 /* LONG1: as many bytes as the number needs. */
@@ -63,11 +96,14 @@ static enum ckpt_err do_long(struct ckpt_machine *m)
     const uint8_t *bytes = (const uint8_t *)m->stream.text;
     size_t n = m->stream.text_size;
     uint64_t number = 0;
-    if (n > 7 || (n > 0 && (bytes[n - 1] & 0x80) != 0)) {
+    if (n > 7) {
         return do_other(m);
     }
     for (size_t i = 0; i < n; i++) {
         number |= (uint64_t)bytes[i] << (8 * i);
+    }
+    if (n > 0 && (bytes[n - 1] & 0x80) != 0) {
+        return push_real(m, -(double)((UINT64_C(1) << (8 * n)) - number));
     }
     return push(m, ckpt_value(CKPT_TAG_NUMBER, number));
 }
@@ -120,7 +156,7 @@ static enum ckpt_err do_pop(struct ckpt_machine *m)
     if (m->stack.count == 0) {
         return CKPT_ERR_CORRUPT;
     }
-    m->stack.count--;
+    drop(m, 1);
     return CKPT_OK;
 }
 
@@ -146,7 +182,7 @@ static enum ckpt_err do_pop_mark(struct ckpt_machine *m)
     size_t n = 0;
     enum ckpt_err err = above_mark(m, &n);
     if (err == CKPT_OK) {
-        m->stack.count -= n + 1;
+        drop(m, n + 1);
     }
     return err;
 }
@@ -158,13 +194,13 @@ static enum ckpt_err do_box(struct ckpt_machine *m)
     return err == CKPT_OK ? push(m, box) : err;
 }
 
-/* Replaces the topmost N values, and DROP below them, by a box of them. */
-static enum ckpt_err gather(struct ckpt_machine *m, size_t n, size_t drop, bool arguments)
+/* Replaces the topmost N values, and BELOW more under them, by a box of them. */
+static enum ckpt_err gather(struct ckpt_machine *m, size_t n, size_t below, bool arguments)
 {
     uint64_t box = ckpt_value(CKPT_TAG_OTHER, 0);
     enum ckpt_err err = CKPT_OK;
     bool any = !arguments;
-    if (m->stack.count < n + drop) {
+    if (m->stack.count < n + below) {
         return CKPT_ERR_CORRUPT;
     }
     for (size_t i = 0; i < n && !any; i++) {
@@ -180,7 +216,7 @@ static enum ckpt_err gather(struct ckpt_machine *m, size_t n, size_t drop, bool 
     if (err != CKPT_OK) {
         return err;
     }
-    m->stack.count -= n + drop;
+    drop(m, n + below);
     return push(m, box);
 }
 
@@ -214,6 +250,23 @@ static enum ckpt_err put_pairs(struct ckpt_machine *m, uint64_t into, size_t n)
     return err;
 }
 
+/*
+ * Keeps the numbers among the topmost N values, pairs that are put into what stands below them and their MARK (0 or 1):
+ * if that is the outermost box, or may be in it, with nothing but its mark and a name below. Which it is will be seen at
+ * the end; here only so much is kept that many numbers elsewhere don't take the room.
+ */
+static enum ckpt_err keep_numbers(struct ckpt_machine *m, size_t n, size_t mark)
+{
+    enum ckpt_err err = CKPT_OK;
+    size_t into = n + mark;
+    bool outermost = m->stack.count == into + 1;
+    bool near = m->marks <= 1 + mark && !outermost && ckpt_value_tag(*peek(m, into + 1)) == CKPT_TAG_TEXT;
+    for (size_t i = n; i > 0 && (outermost || near) && err == CKPT_OK; i -= 2) {
+        err = ckpt_values_keep_number(&m->values, *peek(m, into), *peek(m, i - 1), *peek(m, i - 2), outermost);
+    }
+    return err;
+}
+
 static enum ckpt_err do_dict(struct ckpt_machine *m)
 {
     size_t n = 0;
@@ -228,7 +281,7 @@ static enum ckpt_err do_dict(struct ckpt_machine *m)
     if (err != CKPT_OK) {
         return err;
     }
-    m->stack.count -= n + 1;
+    drop(m, n + 1);
     return push(m, box);
 }
 
@@ -242,7 +295,10 @@ static enum ckpt_err do_set(struct ckpt_machine *m)
         return CKPT_ERR_CORRUPT;
     }
     err = put_pairs(m, *peek(m, n + mark), n);
-    m->stack.count -= n + mark;
+    if (err == CKPT_OK) {
+        err = keep_numbers(m, n, mark);
+    }
+    drop(m, n + mark);
     return err;
 }
 
@@ -259,7 +315,7 @@ static enum ckpt_err do_append(struct ckpt_machine *m)
     for (size_t i = n; i > 0 && err == CKPT_OK; i--) {
         err = ckpt_values_append(&m->values, into, *peek(m, i - 1), false);
     }
-    m->stack.count -= n + mark;
+    drop(m, n + mark);
     return err;
 }
 
@@ -279,7 +335,7 @@ static enum ckpt_err do_stack_global(struct ckpt_machine *m)
     uint64_t module = *peek(m, 1);
     uint64_t name = *peek(m, 0);
     bool named = ckpt_value_tag(module) == CKPT_TAG_TEXT && ckpt_value_tag(name) == CKPT_TAG_TEXT;
-    m->stack.count -= 2;
+    drop(m, 2);
     return named ? push(m, ckpt_value_global(ckpt_values_text(&m->values, module),
                                              ckpt_values_text(&m->values, name)))
                  : do_other(m);
@@ -348,11 +404,17 @@ static enum ckpt_err do_call(struct ckpt_machine *m)
     if (m->stack.count < n) {
         return CKPT_ERR_CORRUPT;
     }
+    double number = 0;
+    if (ckpt_value_tag(*peek(m, n - 1)) == CKPT_TAG_SCALAR &&
+        ckpt_number_of_numpy(&m->values, *peek(m, n - 2), &number)) {
+        drop(m, n);
+        return push_real(m, number);
+    }
     enum ckpt_err err = call(m, *peek(m, n - 1), *peek(m, n - 2), &value);
     if (err == CKPT_OK && n == 3) {
         err = ckpt_values_put(&m->values, value, ckpt_value(CKPT_TAG_WITHIN, 0), *peek(m, 0), false);
     }
-    m->stack.count -= n;
+    drop(m, n);
     return err == CKPT_OK ? push(m, value) : err;
 }
 
@@ -384,7 +446,7 @@ static enum ckpt_err do_build(struct ckpt_machine *m)
     }
     enum ckpt_err err =
         ckpt_values_put(&m->values, *peek(m, 1), ckpt_value(CKPT_TAG_WITHIN, 0), *peek(m, 0), false);
-    m->stack.count--;
+    drop(m, 1);
     return err;
 }
 
@@ -442,7 +504,7 @@ static const struct opcode opcodes[256] = {
     ['B'] = {do_other, CKPT_OPERAND_TEXT32}, /* BINBYTES */
     ['C'] = {do_other, CKPT_OPERAND_TEXT8},  /* SHORT_BINBYTES */
     ['F'] = {do_other, CKPT_OPERAND_LINE},   /* FLOAT */
-    ['G'] = {do_other, CKPT_OPERAND_U64},    /* BINFLOAT */
+    ['G'] = {do_real, CKPT_OPERAND_U64},     /* BINFLOAT */
     ['I'] = {do_digits, CKPT_OPERAND_LINE},  /* INT */
     ['J'] = {do_number, CKPT_OPERAND_U32},   /* BININT */
     ['K'] = {do_number, CKPT_OPERAND_U8},    /* BININT1 */

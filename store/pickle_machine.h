@@ -13,6 +13,7 @@ struct ckpt_machine {
     bool stopped;
     struct ckpt_list stack; /* uint64_t */
     struct ckpt_list memo;  /* uint64_t */
+    size_t marks;           /* on the stack */
     struct ckpt_values values;
 };
 

@@ -30,6 +30,10 @@ uint64_t ckpt_value_global(struct ckpt_name module, struct ckpt_name name)
     if (ckpt_name_is(module, "collections") && ckpt_name_is(name, "OrderedDict")) {
         return ckpt_value(CKPT_TAG_ORDERED, 0);
     }
+    if (ckpt_name_is(name, "scalar") && (ckpt_name_is(module, "numpy.core.multiarray") ||
+                                         ckpt_name_is(module, "numpy._core.multiarray"))) {
+        return ckpt_value(CKPT_TAG_SCALAR, 0);
+    }
     if (module.size >= 5 && memcmp(module.bytes, "torch", 5) == 0) {
         for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
             if (ckpt_name_is(name, types[i].name)) {
@@ -85,6 +89,48 @@ enum ckpt_err ckpt_values_add_text(struct ckpt_values *values, const char *bytes
         *value = ckpt_value(CKPT_TAG_TEXT, (uint64_t)n << CKPT_VALUE_LENGTH_SHIFT | text->count);
         memcpy((char *)text->items + text->count, bytes, n);
         text->count += n;
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_values_add_real(struct ckpt_values *values, double number, uint64_t *value)
+{
+    struct ckpt_list *reals = &values->reals;
+    *value = ckpt_value(CKPT_TAG_OTHER, 0);
+    if (reals->count == CKPT_VALUE_REALS_MAX) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_list_reserve(reals, 1, sizeof number, CKPT_VALUE_REALS_MAX);
+    if (err == CKPT_OK) {
+        *value = ckpt_value(CKPT_TAG_REAL, reals->count);
+        ((double *)reals->items)[reals->count++] = number;
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_values_keep_number(struct ckpt_values *values, uint64_t box, uint64_t key, uint64_t value,
+                                      bool outermost)
+{
+    enum ckpt_tag tag = ckpt_value_tag(value);
+    size_t most = outermost ? CKPT_VALUE_NUMBERS_MAX : CKPT_VALUE_NUMBERS_MAX / 2;
+    if (ckpt_value_tag(box) != CKPT_TAG_BOX || ckpt_value_tag(key) != CKPT_TAG_TEXT ||
+        (tag != CKPT_TAG_NUMBER && tag != CKPT_TAG_REAL) || values->numbers.count >= most) {
+        return CKPT_OK;
+    }
+    struct ckpt_value_box *into = ckpt_values_box_at(values, ckpt_value_index(box));
+    if (!outermost && into->numbers == CKPT_VALUE_NUMBERS_BOX) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_list_reserve(&values->numbers, 1, sizeof(struct ckpt_value_number), most);
+    if (err == CKPT_OK) {
+        into->numbers++;
+        *ckpt_values_number_at(values, values->numbers.count++) = (struct ckpt_value_number){
+            .box = ckpt_value_index(box),
+            .name = ckpt_value_index(key),
+            .name_size = (uint32_t)ckpt_values_text(values, key).size,
+            .number = tag == CKPT_TAG_REAL ? ((const double *)values->reals.items)[ckpt_value_index(value)]
+                                           : (double)ckpt_value_number(value),
+        };
     }
     return err;
 }
@@ -158,5 +204,7 @@ void ckpt_values_free(struct ckpt_values *values)
     free(values->children.items);
     free(values->storages.items);
     free(values->text.items);
+    free(values->reals.items);
+    free(values->numbers.items);
     memset(values, 0, sizeof *values);
 }

@@ -132,10 +132,11 @@ static bool take_shape(struct scan *scan, uint64_t *product)
     return take(scan, ']');
 }
 
-/* {"text": "text", ...} */
-static bool take_metadata(struct scan *scan)
+/* {"text": "text", ...}; OBSERVER, which may be NULL, is told. */
+static bool take_metadata(struct scan *scan, const struct ckpt_observer *observer)
 {
-    struct ckpt_name ignored;
+    struct ckpt_name name;
+    struct ckpt_name text;
     if (!take(scan, '{')) {
         return false;
     }
@@ -143,8 +144,11 @@ static bool take_metadata(struct scan *scan)
         return true;
     }
     do {
-        if (!take_string(scan, &ignored) || !take(scan, ':') || !take_string(scan, &ignored)) {
+        if (!take_string(scan, &name) || !take(scan, ':') || !take_string(scan, &text)) {
             return false;
+        }
+        if (observer != NULL) {
+            observer->text(observer->arg, name, text);
         }
     } while (take(scan, ','));
     return take(scan, '}');
@@ -262,6 +266,7 @@ static enum ckpt_err remember(struct spots *spots, const struct ckpt_found *foun
 static enum ckpt_err read_header(struct ckpt_reading *reading, const struct ckpt_range *range,
                                  struct scan *scan, uint64_t data, struct spots *spots)
 {
+    const struct ckpt_observer *observer = reading->depth == 0 ? reading->observer : NULL;
     bool had_metadata = false;
     if (!take(scan, '{')) {
         return CKPT_ERR_CORRUPT;
@@ -275,7 +280,7 @@ static enum ckpt_err read_header(struct ckpt_reading *reading, const struct ckpt
             return CKPT_ERR_CORRUPT;
         }
         if (ckpt_name_is(found.name, "__metadata__")) {
-            if (had_metadata || !take_metadata(scan)) {
+            if (had_metadata || !take_metadata(scan, observer)) {
                 return CKPT_ERR_CORRUPT;
             }
             had_metadata = true;
@@ -288,6 +293,9 @@ static enum ckpt_err read_header(struct ckpt_reading *reading, const struct ckpt
         if (err == CKPT_OK) {
             found.at += data;
             err = ckpt_reading_tensor(reading, range, &found);
+        }
+        if (err == CKPT_OK && observer != NULL) {
+            observer->tensor(observer->arg, found.name, found.type, range->offset + found.at, found.size);
         }
         if (err != CKPT_OK) {
             return err;

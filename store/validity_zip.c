@@ -15,7 +15,6 @@ enum {
     LOCATOR = 20,
     COMMENT_MAX = 65535,
     DIRECTORY_MAX = 64 << 20,
-    WINDOW = 4096,
 };
 
 struct archive {
@@ -25,9 +24,6 @@ struct archive {
     uint64_t size;      /* of the directory */
     uint64_t start;     /* what offsets count from */
     uint64_t entries;   /* as the end record says */
-    uint64_t window_at; /* the bytes that were read last */
-    size_t window_size;
-    uint8_t window[WINDOW];
 };
 
 static uint16_t get_le16(const uint8_t *p)
@@ -89,23 +85,6 @@ static bool read_end(struct archive *archive, enum ckpt_err *err)
     return true;
 }
 
-/* Reads a small record through the window: local headers of small entries stand close together. */
-static bool peek(struct archive *archive, uint8_t *buf, size_t n, uint64_t offset, enum ckpt_err *err)
-{
-    if (offset < archive->window_at || offset + n > archive->window_at + archive->window_size) {
-        uint64_t rest = offset < archive->source->size ? archive->source->size - offset : 0;
-        size_t size = rest < WINDOW ? (size_t)rest : WINDOW;
-        archive->window_size = 0;
-        if (size < n || !ckpt_validity_read(archive->source, archive->window, size, offset, err)) {
-            return false;
-        }
-        archive->window_at = offset;
-        archive->window_size = size;
-    }
-    memcpy(buf, archive->window + (offset - archive->window_at), n);
-    return true;
-}
-
 /* The values of the extra field for large archives, in the order in which they are missing. */
 static bool widen(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *packed, uint64_t *local)
 {
@@ -131,7 +110,8 @@ static bool widen(const uint8_t *extra, size_t n, uint64_t *size, uint64_t *pack
     return *size != UINT32_MAX && *packed != UINT32_MAX && *local != UINT32_MAX;
 }
 
-/* Whether the entry at P of the directory has its local header and its bytes before the directory. */
+/* Whether the entry at P of the directory has its local header and its bytes before the directory. Nothing is read
+   along with the header: what follows may be a stored tensor, to be decoded for that. */
 static bool check_entry(struct archive *archive, const uint8_t *p, enum ckpt_err *err)
 {
     uint8_t local[LOCAL];
@@ -141,7 +121,8 @@ static bool check_entry(struct archive *archive, const uint8_t *p, enum ckpt_err
     uint64_t at = ckpt_get_le32(p + 42);
     uint64_t room = archive->directory - archive->start;
     bool wide = widen(p + ENTRY + name, get_le16(p + 30), &size, &packed, &at);
-    if (!wide || at > room || room - at < LOCAL || !peek(archive, local, LOCAL, archive->start + at, err)) {
+    if (!wide || at > room || room - at < LOCAL ||
+        !ckpt_validity_read(archive->source, local, LOCAL, archive->start + at, err)) {
         return false;
     }
     uint64_t head = LOCAL + (uint64_t)get_le16(local + 26) + get_le16(local + 28);

@@ -70,6 +70,7 @@ struct zip {
     struct entry *entries;
     size_t count;
     size_t room;
+    const struct ckpt_observer *observer; /* NULL: nobody asks */
 };
 
 static uint16_t get_le16(const uint8_t *p)
@@ -376,6 +377,19 @@ static enum ckpt_err read_pickle(struct zip *zip, struct ckpt_name root, const c
     return CKPT_OK;
 }
 
+static void tell_entries(const struct zip *zip, const struct ckpt_pickle *pickle)
+{
+    const struct ckpt_observer *observer = zip->observer;
+    for (size_t i = 0; i < pickle->entry_count; i++) {
+        const struct ckpt_pickle_entry *entry = &pickle->entries[i];
+        if (entry->is_number) {
+            observer->number(observer->arg, entry->group, entry->name, entry->number);
+        } else {
+            observer->branch(observer->arg, entry->name);
+        }
+    }
+}
+
 /* Adds the storages ROOT/FOLDERN that PICKLE is about. */
 static enum ckpt_err add_storages(struct zip *zip, const struct ckpt_range *keys, struct ckpt_name root,
                                   const char *folder, const struct ckpt_pickle *pickle)
@@ -402,6 +416,10 @@ static enum ckpt_err add_storages(struct zip *zip, const struct ckpt_range *keys
         if (err != CKPT_OK) {
             return err;
         }
+        if (zip->observer != NULL && storage != NULL && storage->path.bytes != NULL && found.name.size > 0) {
+            zip->observer->tensor(zip->observer->arg, found.name, found.type, zip->range->offset + found.at,
+                                  found.size);
+        }
         entry->done = true;
     }
     return CKPT_OK;
@@ -416,6 +434,9 @@ static enum ckpt_err add_entries(struct zip *zip)
     for (size_t i = 0; i < 2 && root.size > 0 && err == CKPT_OK; i++) {
         struct ckpt_pickle pickle = {0};
         err = read_pickle(zip, root, files[i][0], &pickle);
+        if (err == CKPT_OK && zip->observer != NULL) {
+            tell_entries(zip, &pickle);
+        }
         if (err == CKPT_OK) {
             struct ckpt_range keys = zip->keys;
             keys.seed += (uint64_t)i << 32; /* each pickle has paths of its own */
@@ -430,6 +451,10 @@ static enum ckpt_err add_entries(struct zip *zip)
             continue;
         }
         (void)strip(&name, root);
+        if (zip->observer != NULL) {
+            zip->observer->entry(zip->observer->arg, name,
+                                 entry->method == METHOD_STORED ? zip->range->offset + entry->at : 0, entry->size);
+        }
         if (entry->method == METHOD_STORED) {
             err = ckpt_reading_entry(zip->reading, &zip->keys, entry->at, entry->size, name);
         } else {
@@ -445,6 +470,9 @@ static enum ckpt_err read_archive(struct ckpt_reading *reading, const struct ckp
 {
     struct zip zip = {.reading = reading, .range = range, .archive = *archive, .keys = *range};
     zip.keys.seed += n;
+    if (reading->depth == 0 && reading->archives == 1) {
+        zip.observer = reading->observer;
+    }
     size_t before = reading->parts->count;
     enum ckpt_err err = read_directory(&zip);
     if (err == CKPT_OK) {

@@ -120,6 +120,11 @@ static inline void fuzz_pickle(const uint8_t *bytes, size_t n)
         fuzz_check(storage->path.bytes != NULL || storage->path.size == 0);
         fuzz_check(fuzz_sum(storage->path) != UINT64_MAX);
     }
+    for (size_t i = 0; i < pickle.entry_count; i++) {
+        const struct ckpt_pickle_entry *entry = &pickle.entries[i];
+        fuzz_check(entry->is_number || entry->group.size == 0);
+        fuzz_check(fuzz_sum(entry->group) != UINT64_MAX && fuzz_sum(entry->name) != UINT64_MAX);
+    }
     ckpt_pickle_clear(&pickle);
 }
 
