@@ -143,7 +143,8 @@ static unsigned count_above(const char *run, ckpt_shared_fn *shared, void *arg)
     return n;
 }
 
-/* The files that have been read stay in front, as they are; the others stand by their last change, oldest first. */
+/* The files that have been read stay in front, as they are; the others stand by their last change, oldest
+ * first. */
 static int compare_files(const void *left, const void *right)
 {
     const struct ckpt_source_file *a = left;
@@ -174,8 +175,9 @@ static void sort_files(struct ckpt_sources *sources, struct ckpt_store *store)
     sources->next = 0;
 }
 
-static enum ckpt_err discover_files(struct ckpt_sources *sources, struct ckpt_store *store, ckpt_shared_fn *shared,
-                                    void *arg, struct ckpt_series *series, struct ckpt_polled *polled)
+static enum ckpt_err discover_files(struct ckpt_sources *sources, struct ckpt_store *store,
+                                    ckpt_shared_fn *shared, void *arg, struct ckpt_series *series,
+                                    struct ckpt_polled *polled)
 {
     struct discovery d = {sources, sources->run};
     sources->above = count_above(sources->run, shared, arg);
@@ -186,8 +188,7 @@ static enum ckpt_err discover_files(struct ckpt_sources *sources, struct ckpt_st
             remove_file(sources, i - 1);
         }
     }
-    enum ckpt_err err =
-        ckpt_walk_run(ckpt_store_livefd(store), sources->run, sources->above, take_file, &d);
+    enum ckpt_err err = ckpt_walk_run(ckpt_store_livefd(store), sources->run, sources->above, take_file, &d);
     sort_files(sources, store);
     return err;
 }

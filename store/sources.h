@@ -6,9 +6,10 @@
  * only where no other run lies under the same directory: what is logged there could be either's.
  *
  * A file is read on from where the last poll ended. Another inode under its name, a CSV with another header, or
- * other bytes before that place, is another file: its points are forgotten and it is read from the start. (Not trainer_state.json and
- * wandb-summary.json, which are rewritten each time and only say more.) The points of a file that has gone stay.
- * A cold file is passed over: metrics are small and not captured; who captured one has read it before.
+ * other bytes before that place, is another file: its points are forgotten and it is read from the start. (Not
+ * trainer_state.json and wandb-summary.json, which are rewritten each time and only say more.) The points of a
+ * file that has gone stay. A cold file is passed over: metrics are small and not captured; who captured one has
+ * read it before.
  *
  * Better than by the file alone:
  *
@@ -35,7 +36,7 @@
 
 enum {
     CKPT_SOURCES_FILES = CKPT_SERIES_SOURCES, /* further ones are left out */
-    CKPT_SOURCES_POLL = 64 << 20,             /* bytes that one poll reads, and a window of metrics.h more at most */
+    CKPT_SOURCES_POLL = 64 << 20, /* bytes that one poll reads, and a window of metrics.h more at most */
 };
 
 struct ckpt_sources;
@@ -54,8 +55,8 @@ struct ckpt_polled {
 
 /*
  * Reads what is new into SERIES, which is only this run's. RUN: the run's directory relative to live/, "" for
- * live/ itself; when it isn't the last poll's, everything is found and read anew. DISCOVER walks; the first poll
- * always does. SHARED may be NULL: only the run's own directory is looked at.
+ * live/ itself; when it isn't the last poll's, everything is found and read anew. DISCOVER walks; the first
+ * poll always does. SHARED may be NULL: only the run's own directory is looked at.
  *
  * A file that can't be read now is tried again at the next poll. Errors: NOMEM; *POLLED says what had happened
  * until then.
@@ -76,8 +77,8 @@ size_t ckpt_sources_count(const struct ckpt_sources *sources); /* files that are
 /*
  * Reads the one file PATH (relative to live/) once, POLL bytes of it at most: the trainer_state.json in a
  * checkpoint. *CHANGED becomes true as with ckpt_series_add. Errors: NOT_FOUND; INVALID: no metrics are in it;
- * UNSUPPORTED: it is cold; CORRUPT, where the points up to there count; NEEDED: too many files in the series; NOMEM;
- * host errors.
+ * UNSUPPORTED: it is cold; CORRUPT, where the points up to there count; NEEDED: too many files in the series;
+ * NOMEM; host errors.
  */
 CKPT_MUST_USE enum ckpt_err ckpt_sources_read_file(struct ckpt_store *store, const char *path,
                                                    struct ckpt_series *series, bool *changed);

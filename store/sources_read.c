@@ -68,7 +68,7 @@ static void split_of(const char *path, struct sink *sink)
         const char *directory;
         const char *prefix;
     } splits[] = {
-        {"train", ""},    {"validation", "val_"},  {"valid", "val_"}, {"val", "val_"},
+        {"train", ""},     {"validation", "val_"},  {"valid", "val_"}, {"val", "val_"},
         {"eval", "eval_"}, {"evaluation", "eval_"}, {"test", "test_"},
     };
     const char *name = last_component(path);
@@ -107,8 +107,8 @@ static enum ckpt_err take_point(void *arg, const struct ckpt_metric_point *point
 
 /* ---- bytes ---- */
 
-static enum ckpt_err read_bytes(struct ckpt_source_reading *reading, int fd, void *buffer, size_t n, uint64_t offset,
-                                size_t *got)
+static enum ckpt_err read_bytes(struct ckpt_source_reading *reading, int fd, void *buffer, size_t n,
+                                uint64_t offset, size_t *got)
 {
     ssize_t r = ckpt_host_read_all(fd, buffer, n, (off_t)offset);
     if (r < 0) {
@@ -149,8 +149,8 @@ static void start_over(struct ckpt_source_reading *reading, struct ckpt_source_f
 
 /* A checksum of the last bytes before the mark: a program that is started again writes the same header, and may
    have come further than the last time when somebody looks. 0 bytes: there are none to tell by. */
-static enum ckpt_err tail_of(struct ckpt_source_reading *reading, int fd, uint64_t end, uint64_t size, uint64_t *tail,
-                             size_t *n)
+static enum ckpt_err tail_of(struct ckpt_source_reading *reading, int fd, uint64_t end, uint64_t size,
+                             uint64_t *tail, size_t *n)
 {
     uint8_t bytes[TAIL];
     size_t want = end < TAIL ? (size_t)end : TAIL;
@@ -262,7 +262,8 @@ static enum ckpt_err read_grown(struct ckpt_source_reading *reading, struct ckpt
 /* ---- one file ---- */
 
 /* Says what FILE is, now that its head is known. INVALID: nothing that is read here. */
-static enum ckpt_err name_kind(struct ckpt_source_reading *reading, struct ckpt_source_file *file, size_t head_size)
+static enum ckpt_err name_kind(struct ckpt_source_reading *reading, struct ckpt_source_file *file,
+                               size_t head_size)
 {
     if (file->by_head == CKPT_METRICS_NONE) {
         const uint8_t *head = reading->head;

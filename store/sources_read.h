@@ -39,10 +39,11 @@ struct ckpt_source_reading {
 
 /*
  * Reads what is new in FILE. Errors: NOMEM; NOT_FOUND: it isn't there, or no regular file; INVALID: it has no
- * metrics and never will; UNSUPPORTED: it is cold; CORRUPT; NEEDED: no room for a further file in the series; host
- * errors. Only after NOT_FOUND and INVALID there is no point in trying again.
+ * metrics and never will; UNSUPPORTED: it is cold; CORRUPT; NEEDED: no room for a further file in the series;
+ * host errors. Only after NOT_FOUND and INVALID there is no point in trying again.
  */
-CKPT_MUST_USE enum ckpt_err ckpt_source_read(struct ckpt_source_reading *reading, struct ckpt_source_file *file);
+CKPT_MUST_USE enum ckpt_err ckpt_source_read(struct ckpt_source_reading *reading,
+                                             struct ckpt_source_file *file);
 
 /* Frees what READING holds. */
 void ckpt_source_reading_end(struct ckpt_source_reading *reading);

@@ -9,8 +9,8 @@
 
 enum { DEPTH = 3, MLFLOW_DEPTH = 5 };
 
-/* Directories of loggers that stand beside those of checkpoints: what frameworks make by default, and what their
-   documentation calls them. "metrics" is MLflow's, beside artifacts/. */
+/* Directories of loggers that stand beside those of checkpoints: what frameworks make by default, and what
+   their documentation calls them. "metrics" is MLflow's, beside artifacts/. */
 static const char *const logger_directories[] = {
     "logs",   "log",  "csv_logs",    "tb_logs", "lightning_logs", "mlruns", "wandb",
     "events", "runs", "tensorboard", "tb",      "metrics",
@@ -52,7 +52,7 @@ enum ckpt_walk_what ckpt_walk_what(const char *path)
         return CKPT_WALK_METRICS;
     }
     return ends_with_one(path, foreign, sizeof foreign / sizeof foreign[0]) ? CKPT_WALK_FOREIGN
-                                                                          : CKPT_WALK_OTHER;
+                                                                            : CKPT_WALK_OTHER;
 }
 
 /* ---- reach ---- */
@@ -148,7 +148,8 @@ int ckpt_walk_open(int dirfd, const char *path, int flags)
         } else {
             memcpy(name, at, n);
             name[n] = '\0';
-            next = ckpt_host_openat(fd, name, (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC, 0);
+            next =
+                ckpt_host_openat(fd, name, (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC, 0);
         }
         int failed = errno;
         if (fd != dirfd) {

@@ -1,7 +1,7 @@
 /*
  * Which points are values of which checkpoint. A point is written as metrics_samples.h does: "NAME VALUE", then
- * what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS; without t, r MILLISECONDS is when it was read. So
- * is a key, with p PREVIOUS STEP, n NUMBER, w MILLISECONDS when it was saved and q when the one before was.
+ * what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS; without t, r MILLISECONDS is when it was read.
+ * So is a key, with p PREVIOUS STEP, n NUMBER, w MILLISECONDS when it was saved and q when the one before was.
  */
 #include "unit.h"
 
@@ -157,7 +157,8 @@ static const struct row rows[] = {
     {"not past the step", {"loss 3 e1 s10", "loss 2 e1 s20"}, "e1 s15", "loss 3 epoch"},
     {"another epoch", {"loss 3 e1"}, "e2", ""},
     {"losses by step and metrics by epoch",
-     {"loss 4 e0 s50", "loss 3 e0 s100", "val 0.5 e0 s100", "loss 2 e1 s150", "loss 1 e1 s200", "val 0.6 e1 s200"},
+     {"loss 4 e0 s50", "loss 3 e0 s100", "val 0.5 e0 s100", "loss 2 e1 s150", "loss 1 e1 s200",
+      "val 0.6 e1 s200"},
      "e0 s100",
      "loss 3 step, val 0.5 step"},
     {"the same with separate files",
@@ -182,7 +183,9 @@ static const struct row rows[] = {
 
     /* bare numbers */
     {"a step, by time", {"loss 3 s12 e1 t1000", "loss 2 s24 e2 t2000"}, "n24 w2500", "loss 2 step"},
-    {"an epoch, by time", {"loss 3 s1 e1 t1000", "loss 2 s2 e1 t2000", "loss 1 s3 e2 t3000"}, "n1 w2500",
+    {"an epoch, by time",
+     {"loss 3 s1 e1 t1000", "loss 2 s2 e1 t2000", "loss 1 s3 e2 t3000"},
+     "n1 w2500",
      "loss 2 epoch"},
     {"an epoch", {"loss 3 s12 e1", "loss 2 s24 e2"}, "n2", "loss 2 epoch"},
     {"a step", {"loss 3 s12 e1", "loss 2 s24 e2"}, "n24", "loss 2 step"},
