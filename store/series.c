@@ -2,6 +2,7 @@
  * What a series keeps: series_parts.h says how. The joining is in series_join.c.
  */
 #include "naming.h"
+#include <assert.h>
 #include "series_parts.h"
 #include <ckpt/id.h>
 #include <math.h>
@@ -314,6 +315,7 @@ enum ckpt_err ckpt_series_add(struct ckpt_series *series, unsigned source,
     }
     bool in_order = metric->sorted == metric->count &&
                     (metric->count == 0 || compare_places(&metric->points[metric->count - 1], &p) < 0);
+    assert(metric->points != NULL && metric->count < metric->capacity);
     metric->points[metric->count++] = p;
     metric->sorted += in_order ? 1 : 0;
     series->sources[source].points++;

@@ -6,7 +6,7 @@
  * Points of one metric at the same place are one: who arrives later wins, from whichever file, because a run
  * that is resumed from an older checkpoint does the same steps again and the checkpoints that are there are
  * those of the second time. Names are compared as ckpt_metric_normalise makes them; the first spelling is kept.
- * The value isn't looked at: NaN is a value.
+ * The value isn't looked at: NaN is a value. Step 0 of MLflow is no step, as it writes that when there is none.
  *
  * Memory is bounded: NAMES metrics of POINTS points each, TOTAL points together, some 50 MB. When a bound is
  * reached, the older half of the points of that metric (of the longest one) is thinned to every second one: old

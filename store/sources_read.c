@@ -208,6 +208,28 @@ static enum ckpt_err read_whole(struct ckpt_source_reading *reading, struct ckpt
     return err;
 }
 
+/* Says what FILE is, of which HEAD_SIZE bytes of the head have been read. INVALID: nothing that is read here.
+ */
+static enum ckpt_err name_kind(struct ckpt_source_reading *reading, struct ckpt_source_file *file,
+                               size_t head_size)
+{
+    if (file->mark.offset == 0) {
+        const uint8_t *head = reading->head;
+        file->by_head = ckpt_metrics_kind_of(file->path, head, head_size);
+        const uint8_t *line = file->by_head != CKPT_METRICS_NONE ? NULL : memchr(head, '\n', head_size);
+        bool lines = line != NULL && memchr(line + 1, '\n', head_size - (size_t)(line + 1 - head)) != NULL;
+        if (file->by_head == CKPT_METRICS_NONE && (lines || head_size >= OPINION)) {
+            return CKPT_ERR_INVALID;
+        }
+    }
+    enum ckpt_metrics_kind kind = kind_in_directory(reading, file);
+    if (file->kind != CKPT_METRICS_NONE && kind != file->kind) {
+        start_over(reading, file);
+    }
+    file->kind = kind;
+    return CKPT_OK;
+}
+
 /* The loop of metrics.h, as long as there are bytes to spend. HEAD_SIZE bytes of the head have been read. */
 static enum ckpt_err read_grown(struct ckpt_source_reading *reading, struct ckpt_source_file *file, int fd,
                                 uint64_t size, size_t head_size, struct sink *sink, bool *finished)
@@ -242,7 +264,13 @@ static enum ckpt_err read_grown(struct ckpt_source_reading *reading, struct ckpt
         if (err == CKPT_ERR_CHANGED && restarts < RESTARTS_MAX) {
             forget(reading, file);
             restarts++;
-            err = ckpt_series_source(reading->series, file->path, &sink->source);
+            err = name_kind(reading, file, head_size);
+            if (err == CKPT_OK && file->kind == CKPT_METRICS_NONE) {
+                return CKPT_OK;
+            }
+            if (err == CKPT_OK) {
+                err = ckpt_series_source(reading->series, file->path, &sink->source);
+            }
             continue;
         }
         if (mark->offset <= before || mark->offset >= size) {
@@ -261,27 +289,6 @@ static enum ckpt_err read_grown(struct ckpt_source_reading *reading, struct ckpt
 
 /* ---- one file ---- */
 
-/* Says what FILE is, now that its head is known. INVALID: nothing that is read here. */
-static enum ckpt_err name_kind(struct ckpt_source_reading *reading, struct ckpt_source_file *file,
-                               size_t head_size)
-{
-    if (file->by_head == CKPT_METRICS_NONE) {
-        const uint8_t *head = reading->head;
-        file->by_head = ckpt_metrics_kind_of(file->path, head, head_size);
-        const uint8_t *line = file->by_head != CKPT_METRICS_NONE ? NULL : memchr(head, '\n', head_size);
-        bool lines = line != NULL && memchr(line + 1, '\n', head_size - (size_t)(line + 1 - head)) != NULL;
-        if (file->by_head == CKPT_METRICS_NONE && (lines || head_size >= OPINION)) {
-            return CKPT_ERR_INVALID;
-        }
-    }
-    enum ckpt_metrics_kind kind = kind_in_directory(reading, file);
-    if (file->kind != CKPT_METRICS_NONE && kind != file->kind) {
-        start_over(reading, file);
-    }
-    file->kind = kind;
-    return CKPT_OK;
-}
-
 static enum ckpt_err read_open(struct ckpt_source_reading *reading, struct ckpt_source_file *file, int fd,
                                const struct stat *st)
 {
@@ -291,8 +298,6 @@ static enum ckpt_err read_open(struct ckpt_source_reading *reading, struct ckpt_
     bool finished = false;
     if (file->ino != 0 && (file->ino != st->st_ino || file->dev != st->st_dev)) {
         start_over(reading, file);
-        file->by_head = CKPT_METRICS_NONE;
-        file->kind = CKPT_METRICS_NONE;
     }
     file->ino = st->st_ino;
     file->dev = st->st_dev;
@@ -303,10 +308,10 @@ static enum ckpt_err read_open(struct ckpt_source_reading *reading, struct ckpt_
         err = read_bytes(reading, fd, reading->head, n, 0, &head_size);
     }
     if (err == CKPT_OK) {
-        err = name_kind(reading, file, head_size);
+        err = check_tail(reading, file, fd, stamp.size);
     }
     if (err == CKPT_OK) {
-        err = check_tail(reading, file, fd, stamp.size);
+        err = name_kind(reading, file, head_size);
     }
     if (err == CKPT_OK && file->kind == CKPT_METRICS_NONE) {
         finished = true;
