@@ -80,7 +80,8 @@ static bool is_mapped(struct ckpt_engine *engine, int fd, const struct stat *st)
     return !free;
 }
 
-enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
+static enum ckpt_err capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name, bool wanted,
+                                  bool *captured)
 {
     struct stat st;
     struct ckpt_stub stub;
@@ -89,7 +90,7 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
         return ckpt_err_from_errno(errno);
     }
     if (!S_ISREG(st.st_mode) || st.st_nlink == 0 ||
-        !ckpt_filter_match(engine->config.filter, name, (uint64_t)st.st_size)) {
+        (!wanted && !ckpt_capture_wanted(engine, dirfd, name, (uint64_t)st.st_size))) {
         return CKPT_OK;
     }
     enum ckpt_err err = ckpt_live_stub(fd, &stub, &cold);
@@ -103,6 +104,7 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
     /* A mapped file is looked at again when it is so no more. */
     if (err == CKPT_OK && (!known(engine, dir, name, &st) || is_mapped(engine, fd, &st))) {
         err = ckpt_pending_add(engine, fd, dir, name);
+        *captured = err == CKPT_OK;
     }
     pthread_mutex_unlock(&engine->capture);
     if (err == CKPT_ERR_NOSPC) {
@@ -111,6 +113,18 @@ enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int d
         pthread_mutex_unlock(&engine->lock);
     }
     return too_deep ? CKPT_OK : err;
+}
+
+enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
+{
+    bool captured = false;
+    return capture_name(engine, fd, dirfd, name, false, &captured);
+}
+
+enum ckpt_err ckpt_capture_whatever(struct ckpt_engine *engine, int fd, int dirfd, const char *name, bool *captured)
+{
+    *captured = false;
+    return capture_name(engine, fd, dirfd, name, true, captured);
 }
 
 /* The names, of all that were captured or are queued, that may be names of one inode. */

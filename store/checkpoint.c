@@ -184,7 +184,7 @@ enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct 
         if (!same_metric(v->name, value->name)) {
             continue;
         }
-        if ((v->from == CKPT_FROM_USER && value->from != CKPT_FROM_USER) ||
+        if (value->from < v->from ||
             (same_number(v->value, value->value) && v->from == value->from && v->by == value->by)) {
             return CKPT_OK;
         }

@@ -6,6 +6,8 @@
  *     ingest.c     a pending file becomes a version
  *     origin.c     which checkpoint a file was trained from
  *     dirid.c      directory ids and their rows
+ *     wanted.c     which closed files become versions
+ *     publish.c    versions become checkpoints, see publish.h
  *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
  *     hot.c        which live files are hot, and making them cold
  *     reconcile.c  at start: live/ against the catalog
@@ -223,7 +225,17 @@ CKPT_MUST_USE enum ckpt_err ckpt_dir_rows_save(struct ckpt_engine *engine);
 CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_t dir, uint64_t parent,
                                              const char *name);
 
+/* ---- wanted.c ---- */
+
+/* Whether the file NAME of SIZE bytes in DIRFD is to become a version when it is closed. Any thread. */
+bool ckpt_capture_wanted(struct ckpt_engine *engine, int dirfd, const char *name, uint64_t size);
+
 /* ---- change.c ---- */
+
+/* ckpt_engine_capture_name, whatever the file is called. *CAPTURED: it was queued; else it is its newest version already, or
+   can't be captured. */
+CKPT_MUST_USE enum ckpt_err ckpt_capture_whatever(struct ckpt_engine *engine, int fd, int dirfd, const char *name,
+                                                  bool *captured);
 
 /* A name in tmp/ that nobody else gets; and a file of such a name, open for reading and writing, or -1 and errno. */
 enum { CKPT_TEMPORARY = 17 };

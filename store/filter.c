@@ -155,6 +155,11 @@ static bool matches(const struct ckpt_filter *filter, const char *name, bool exc
     return false;
 }
 
+bool ckpt_filter_excludes(const struct ckpt_filter *filter, const char *name)
+{
+    return matches(filter, name, true);
+}
+
 bool ckpt_filter_match_name(const struct ckpt_filter *filter, const char *name)
 {
     return !matches(filter, name, true) && matches(filter, name, false);

@@ -22,8 +22,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_text_set(char **field, const char *text);
 
 /* One more member, all zeros, at the end; NULL: no memory. Pointers to members die. */
 struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c);
-/* Sets the value of that name (made comparable by ckpt_metric_normalise); *CHANGED: it is news. A value from the user is only
-   replaced by one from the user. NOMEM. */
+/* Sets the value of that name (made comparable by ckpt_metric_normalise); *CHANGED: it is news. It is only replaced
+   by one from as good a source: what the user says, then metrics files, then the checkpoint's content, then its name. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct ckpt_value *value,
                                                       bool *changed);
 /* NOMEM; *CHANGED: it wasn't there; it was there. */

@@ -24,6 +24,9 @@ void ckpt_filter_free(struct ckpt_filter *filter); /* NULL is fine */
 /* Whether a file of this name and size is captured. Pure. */
 bool ckpt_filter_match(const struct ckpt_filter *filter, const char *name, uint64_t size);
 
+/* Whether the name is never captured. */
+bool ckpt_filter_excludes(const struct ckpt_filter *filter, const char *name);
+
 /* Whether the name alone says checkpoint. */
 bool ckpt_filter_match_name(const struct ckpt_filter *filter, const char *name);
 

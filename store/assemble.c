@@ -1,0 +1,622 @@
+#include "assemble.h"
+#include "naming.h"
+#include "run_rows.h"
+#include <ckpt/id.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
+#include <uthash.h>
+
+/*
+ * Where to look first: the newest checkpoint of a run that has, or had, such a path, state, group, root, epoch or step. A hint: what
+ * is found is looked at before it is believed.
+ */
+struct hint {
+    uint64_t key;
+    uint32_t number;
+    UT_hash_handle hh;
+};
+
+struct indexed_run {
+    uint64_t dir;
+    struct hint *hints;
+    UT_hash_handle hh;
+};
+
+struct ckpt_assembler {
+    struct ckpt_keeper *keeper;
+    struct indexed_run *runs;
+};
+
+enum ckpt_err ckpt_assembler_create(struct ckpt_keeper *keeper, struct ckpt_assembler **out)
+{
+    struct ckpt_assembler *a = calloc(1, sizeof *a);
+    if (a == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    a->keeper = keeper;
+    *out = a;
+    return CKPT_OK;
+}
+
+static void forget_run(struct ckpt_assembler *a, struct indexed_run *indexed)
+{
+    struct hint *hint = NULL;
+    struct hint *next = NULL;
+    HASH_ITER (hh, indexed->hints, hint, next) {
+        HASH_DEL(indexed->hints, hint);
+        free(hint);
+    }
+    HASH_DEL(a->runs, indexed);
+    free(indexed);
+}
+
+void ckpt_assembler_forget(struct ckpt_assembler *a)
+{
+    struct indexed_run *indexed = NULL;
+    struct indexed_run *next = NULL;
+    HASH_ITER (hh, a->runs, indexed, next) {
+        forget_run(a, indexed);
+    }
+}
+
+void ckpt_assembler_free(struct ckpt_assembler *a)
+{
+    if (a != NULL) {
+        ckpt_assembler_forget(a);
+        free(a);
+    }
+}
+
+/* ---- hints ---- */
+
+enum kind { BY_PATH = 1, BY_STATE, BY_GROUP, BY_ROOT, BY_EPOCH, BY_STEP };
+
+static uint64_t key_of(enum kind kind, const void *bytes, size_t n)
+{
+    return ckpt_checksum((uint64_t)kind, bytes, n);
+}
+
+static uint64_t text_key(enum kind kind, const char *text)
+{
+    return key_of(kind, text, strlen(text));
+}
+
+static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint32_t number)
+{
+    struct hint *hint = NULL;
+    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
+    if (hint != NULL) {
+        hint->number = number > hint->number ? number : hint->number;
+        return CKPT_OK;
+    }
+    hint = calloc(1, sizeof *hint);
+    if (hint == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    hint->key = key;
+    hint->number = number;
+    HASH_ADD(hh, indexed->hints, key, sizeof hint->key, hint);
+    if (hint->hh.tbl == NULL) {
+        free(hint);
+        return CKPT_ERR_NOMEM;
+    }
+    return CKPT_OK;
+}
+
+static enum ckpt_err put_member_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c,
+                                      const struct ckpt_member *m)
+{
+    enum ckpt_err err = put_hint(indexed, text_key(BY_PATH, m->path), c->number);
+    if (err == CKPT_OK && !ckpt_id_is_zero(&m->state)) {
+        err = put_hint(indexed, key_of(BY_STATE, m->state.bytes, CKPT_ID_SIZE), c->number);
+    }
+    return err;
+}
+
+static enum ckpt_err put_checkpoint_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c)
+{
+    enum ckpt_err err = put_hint(indexed, text_key(BY_GROUP, c->group), c->number);
+    if (err == CKPT_OK) {
+        err = put_hint(indexed, text_key(BY_ROOT, c->root), c->number);
+    }
+    if (err == CKPT_OK && c->has_epoch) {
+        err = put_hint(indexed, key_of(BY_EPOCH, &c->epoch, sizeof c->epoch), c->number);
+    }
+    if (err == CKPT_OK && c->has_step) {
+        err = put_hint(indexed, key_of(BY_STEP, &c->step, sizeof c->step), c->number);
+    }
+    return err;
+}
+
+static enum ckpt_err index_run(struct ckpt_assembler *a, const struct ckpt_run *run, struct indexed_run **out)
+{
+    struct indexed_run *indexed = NULL;
+    HASH_FIND(hh, a->runs, &run->dir, sizeof run->dir, indexed);
+    if (indexed != NULL) {
+        *out = indexed;
+        return CKPT_OK;
+    }
+    indexed = calloc(1, sizeof *indexed);
+    if (indexed == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    indexed->dir = run->dir;
+    HASH_ADD(hh, a->runs, dir, sizeof indexed->dir, indexed);
+    if (indexed->hh.tbl == NULL) {
+        free(indexed);
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
+        const struct ckpt_checkpoint *c = run->list[i];
+        err = put_checkpoint_hints(indexed, c);
+        for (size_t m = 0; err == CKPT_OK && m < c->n_members; m++) {
+            err = put_member_hints(indexed, c, &c->members[m]);
+        }
+    }
+    if (err != CKPT_OK) {
+        forget_run(a, indexed);
+        return err;
+    }
+    *out = indexed;
+    return CKPT_OK;
+}
+
+static struct ckpt_checkpoint *hinted(const struct indexed_run *indexed, struct ckpt_run *run, uint64_t key)
+{
+    struct hint *hint = NULL;
+    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
+    return hint == NULL ? NULL : ckpt_keeper_checkpoint(run, hint->number);
+}
+
+/* ---- members ---- */
+
+static struct ckpt_member *member_of(struct ckpt_checkpoint *c, const char *path)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!c->members[i].replaced && strcmp(c->members[i].path, path) == 0) {
+            return &c->members[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_left(const struct ckpt_checkpoint *c)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!c->members[i].gone && !c->members[i].replaced) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void ckpt_assemble_gone(struct ckpt_keeper *keeper, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                        struct ckpt_member *m, enum ckpt_left left, int64_t now_ns)
+{
+    m->gone = true;
+    if (is_left(c) && c->left == CKPT_LEFT_NOT && !c->hidden) {
+        c->left = left;
+        c->left_ns = now_ns;
+    }
+    ckpt_keeper_touch(keeper, run, c);
+}
+
+/* The file is there again, as it was. */
+static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                      struct ckpt_member *m, uint64_t sequence)
+{
+    m->gone = false;
+    m->sequence = sequence;
+    c->hidden = false;
+    c->left = CKPT_LEFT_NOT;
+    ckpt_keeper_touch(a->keeper, run, c);
+}
+
+void ckpt_assemble_sum(struct ckpt_checkpoint *c)
+{
+    bool model = false;
+    bool optimizer = false;
+    bool invalid = false;
+    bool directory = false;
+    enum ckpt_holds most = CKPT_HOLDS_UNKNOWN;
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = &c->members[i];
+        if (m->replaced) {
+            continue;
+        }
+        invalid |= m->invalid;
+        directory |= m->directory || m->root == 0;
+        model |= m->holds == CKPT_HOLDS_WEIGHTS || m->holds == CKPT_HOLDS_EMA;
+        optimizer |= m->holds == CKPT_HOLDS_OPTIMIZER;
+        if (ckpt_holds_fullness(m->holds) > ckpt_holds_fullness(most)) {
+            most = m->holds;
+        }
+    }
+    c->holds = model && optimizer ? CKPT_HOLDS_FULL : most;
+    if (invalid) {
+        c->status = CKPT_STATUS_INVALID;
+    } else if (c->status == CKPT_STATUS_INVALID) {
+        c->status = directory ? CKPT_STATUS_WRITING : CKPT_STATUS_COMPLETE;
+    }
+}
+
+static enum ckpt_holds holds_of(const struct ckpt_arrival *at)
+{
+    return at->content->holds != CKPT_HOLDS_UNKNOWN ? at->content->holds : at->what->holds;
+}
+
+static enum ckpt_err add_member(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                                const struct ckpt_arrival *at, bool alias)
+{
+    const struct ckpt_version *v = at->version;
+    struct ckpt_member *m = ckpt_checkpoint_add_member(c);
+    if (m == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    m->dir = v->dir;
+    m->number = v->number;
+    m->root = (uint16_t)at->root_size;
+    m->sequence = at->sequence;
+    m->size = v->size;
+    m->added = v->added;
+    m->holds = holds_of(at);
+    m->directory = at->what->directory && at->root_size > 0;
+    m->alias = alias;
+    m->invalid = at->content->validity == CKPT_VALIDITY_INVALID;
+    m->state = at->state;
+    m->recipe = v->recipe;
+    enum ckpt_err err = ckpt_text_set(&m->name, v->name);
+    if (err == CKPT_OK) {
+        err = ckpt_text_set(&m->path, at->path);
+    }
+    if (err != CKPT_OK) {
+        free(m->name);
+        c->n_members--;
+        return err;
+    }
+    c->process = at->process != 0 ? at->process : c->process;
+    c->parent = c->parent != 0 || at->parent == c->id ? c->parent : at->parent;
+    if (c->framework == CKPT_FRAMEWORK_NONE) {
+        c->framework = at->what->framework;
+    }
+    if (m->invalid) {
+        char why[sizeof at->content->why + NAME_MAX + 8];
+        (void)snprintf(why, sizeof why, "%s: %s", v->name, at->content->why);
+        err = ckpt_text_set(&c->why, why);
+    }
+    ckpt_assemble_sum(c);
+    ckpt_keeper_touch(a->keeper, run, c);
+    return err;
+}
+
+/* ---- numbers ---- */
+
+static enum ckpt_err add_value(struct ckpt_checkpoint *c, const char *name, double number, enum ckpt_from from)
+{
+    char text[CKPT_INSPECT_NAME];
+    bool changed = false;
+    (void)snprintf(text, sizeof text, "%s", name[0] == '\0' ? "metric" : name);
+    struct ckpt_value value = {.name = text, .value = number, .from = from};
+    return ckpt_checkpoint_set_value(c, &value, &changed);
+}
+
+static void take_epoch(struct ckpt_checkpoint *c, uint64_t epoch, enum ckpt_from from)
+{
+    if (!c->has_epoch || from < c->epoch_from) {
+        c->has_epoch = true;
+        c->epoch = epoch;
+        c->epoch_from = from;
+    }
+}
+
+static void take_step(struct ckpt_checkpoint *c, uint64_t step, enum ckpt_from from)
+{
+    if (!c->has_step || from < c->step_from) {
+        c->has_step = true;
+        c->step = step;
+        c->step_from = from;
+    }
+}
+
+/* What the root's name and the file's content say. A name that is used again and again says nothing of its own. */
+static enum ckpt_err take_numbers(struct ckpt_checkpoint *c, const struct ckpt_arrival *at)
+{
+    const struct ckpt_naming *naming = &at->what->naming;
+    const struct ckpt_inspection *content = at->content;
+    enum ckpt_err err = CKPT_OK;
+    if (naming->has_epoch) {
+        take_epoch(c, naming->epoch, CKPT_FROM_NAME);
+    }
+    if (naming->has_step) {
+        take_step(c, naming->step, CKPT_FROM_NAME);
+    }
+    if (content->has_epoch) {
+        take_epoch(c, content->epoch, CKPT_FROM_INSIDE);
+    }
+    if (content->has_step) {
+        take_step(c, content->step, CKPT_FROM_INSIDE);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < naming->metric_count; i++) {
+        err = add_value(c, naming->metrics[i].original, naming->metrics[i].value, CKPT_FROM_NAME);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < content->n_values; i++) {
+        err = add_value(c, content->values[i].name, content->values[i].value, CKPT_FROM_INSIDE);
+    }
+    return err;
+}
+
+/* ---- beginning one ---- */
+
+static enum ckpt_err begin(struct ckpt_assembler *a, struct ckpt_run *run, const struct ckpt_arrival *at,
+                           struct ckpt_checkpoint **out)
+{
+    char root[NAME_MAX + 1];
+    struct ckpt_checkpoint *c = ckpt_keeper_begin(a->keeper, run);
+    if (c == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    const char *name = at->root_size > 0 ? at->path : at->version->name;
+    size_t n = at->root_size > 0 ? at->root_size : strlen(name);
+    (void)snprintf(root, sizeof root, "%.*s", (int)(n < NAME_MAX ? n : NAME_MAX), name);
+    c->sequence = at->sequence;
+    c->saved_ns = at->version->captured_ns;
+    c->framework = at->what->framework;
+    c->status = at->what->directory ? CKPT_STATUS_WRITING : CKPT_STATUS_COMPLETE;
+    enum ckpt_err err = ckpt_text_set(&c->root, root);
+    if (err == CKPT_OK) {
+        err = ckpt_text_set(&c->group, at->what->group);
+    }
+    *out = c;
+    return err;
+}
+
+/* ---- in a checkpoint's directory, and sets of shards ---- */
+
+static bool same_directory(const struct ckpt_checkpoint *c, const struct ckpt_arrival *at)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = &c->members[i];
+        if (at->root_size == 0 ? !m->directory && m->root == 0 && strcmp(c->group, at->what->group) == 0
+                               : m->directory && m->root == at->root_size &&
+                                     strncmp(m->path, at->path, at->root_size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the new checkpoint of a directory has in common with the one before. */
+static enum ckpt_err carry_over(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *from,
+                                struct ckpt_checkpoint *to, const struct ckpt_arrival *at)
+{
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < from->n_members; i++) {
+        struct ckpt_member *old = &from->members[i];
+        if (old->replaced || old->gone || strcmp(old->path, at->path) == 0) {
+            old->gone = true;
+            continue;
+        }
+        struct ckpt_member *m = ckpt_checkpoint_add_member(to);
+        if (m == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        *m = *old;
+        m->name = m->path = NULL;
+        err = ckpt_text_set(&m->name, old->name);
+        if (err == CKPT_OK) {
+            err = ckpt_text_set(&m->path, old->path);
+        }
+        old->gone = true;
+    }
+    if (from->left == CKPT_LEFT_NOT && !from->hidden) {
+        from->left = CKPT_LEFT_OVERWRITTEN;
+        from->left_ns = at->version->captured_ns;
+    }
+    ckpt_keeper_touch(a->keeper, run, from);
+    return err;
+}
+
+static enum ckpt_err into_directory(struct ckpt_assembler *a, struct indexed_run *indexed, struct ckpt_run *run,
+                                    const struct ckpt_arrival *at, struct ckpt_checkpoint **out)
+{
+    char root[NAME_MAX + 1];
+    (void)snprintf(root, sizeof root, "%.*s", (int)at->root_size, at->path);
+    struct ckpt_checkpoint *c =
+        hinted(indexed, run, at->root_size > 0 ? text_key(BY_ROOT, root) : text_key(BY_GROUP, at->what->group));
+    if (c != NULL && (!same_directory(c, at) || c->dropped)) {
+        c = NULL;
+    }
+    struct ckpt_member *m = c == NULL ? NULL : member_of(c, at->path);
+    if (m != NULL && m->number == at->version->number) {
+        come_back(a, run, c, m, at->sequence);
+        *out = c;
+        return CKPT_OK;
+    }
+    enum ckpt_err err = CKPT_OK;
+    if (c == NULL || c->hidden || (m != NULL && c->status != CKPT_STATUS_WRITING)) {
+        struct ckpt_checkpoint *before = c;
+        err = begin(a, run, at, &c);
+        if (err == CKPT_OK && before != NULL) {
+            err = carry_over(a, run, before, c, at);
+        }
+    } else if (m != NULL) {
+        m->replaced = m->gone = true;
+    }
+    if (err == CKPT_OK) {
+        err = add_member(a, run, c, at, false);
+    }
+    *out = c;
+    return err;
+}
+
+/* ---- files of a run ---- */
+
+static struct ckpt_naming naming_of(const struct ckpt_checkpoint *c)
+{
+    struct ckpt_naming naming;
+    ckpt_naming_read(c->root, &naming);
+    naming.has_epoch = c->has_epoch;
+    naming.epoch = c->epoch;
+    naming.has_step = c->has_step;
+    naming.step = c->step;
+    return naming;
+}
+
+static struct ckpt_naming naming_at(const struct ckpt_arrival *at)
+{
+    struct ckpt_naming naming = at->what->naming;
+    if (!naming.has_epoch && at->content->has_epoch) {
+        naming.has_epoch = true;
+        naming.epoch = at->content->epoch;
+    }
+    if (!naming.has_step && at->content->has_step) {
+        naming.has_step = true;
+        naming.step = at->content->step;
+    }
+    return naming;
+}
+
+static bool may_be_joined(const struct ckpt_checkpoint *c)
+{
+    return c != NULL && !c->dropped && !c->hidden && c->status != CKPT_STATUS_INVALID;
+}
+
+/* Another epoch or step in both names: two checkpoints, whatever is in them. */
+static bool names_differ(const struct ckpt_checkpoint *c, const struct ckpt_naming *n)
+{
+    return (c->has_epoch && c->epoch_from == CKPT_FROM_NAME && n->has_epoch && c->epoch != n->epoch) ||
+           (c->has_step && c->step_from == CKPT_FROM_NAME && n->has_step && c->step != n->step);
+}
+
+static bool has_state(const struct ckpt_checkpoint *c, const struct ckpt_id *state)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!c->members[i].replaced && !c->members[i].directory && ckpt_id_equal(&c->members[i].state, state)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct ckpt_checkpoint *find_same_state(const struct indexed_run *indexed, struct ckpt_run *run,
+                                               const struct ckpt_arrival *at)
+{
+    struct ckpt_checkpoint *c = hinted(indexed, run, key_of(BY_STATE, at->state.bytes, CKPT_ID_SIZE));
+    return may_be_joined(c) && has_state(c, &at->state) && !names_differ(c, &at->what->naming) ? c : NULL;
+}
+
+static bool is_directory(const struct ckpt_checkpoint *c)
+{
+    return c->n_members > 0 && (c->members[0].directory || c->members[0].root == 0);
+}
+
+static struct ckpt_checkpoint *find_same_numbers(const struct indexed_run *indexed, struct ckpt_run *run,
+                                                 const struct ckpt_arrival *at)
+{
+    struct ckpt_naming mine = naming_at(at);
+    uint64_t keys[3];
+    size_t n = 0;
+    if (mine.has_step) {
+        keys[n++] = key_of(BY_STEP, &mine.step, sizeof mine.step);
+    }
+    if (mine.has_epoch) {
+        keys[n++] = key_of(BY_EPOCH, &mine.epoch, sizeof mine.epoch);
+    }
+    keys[n++] = text_key(BY_GROUP, at->what->group);
+    for (size_t i = 0; i < n; i++) {
+        struct ckpt_checkpoint *c = hinted(indexed, run, keys[i]);
+        if (may_be_joined(c) && c->left == CKPT_LEFT_NOT && !is_directory(c) && member_of(c, at->path) == NULL) {
+            struct ckpt_naming theirs = naming_of(c);
+            if (strcmp(c->group, at->what->group) == 0 || ckpt_recognise_joins(&theirs, &mine)) {
+                return c;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool names_only_aliases(const struct ckpt_checkpoint *c)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!c->members[i].alias) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A numbered file gives the checkpoint its name, if it had only names that are used again and again. */
+static enum ckpt_err take_name(struct ckpt_checkpoint *c, const struct ckpt_arrival *at)
+{
+    for (size_t i = 0; i + 1 < c->n_members; i++) {
+        if (!c->members[i].alias) {
+            return CKPT_OK;
+        }
+    }
+    enum ckpt_err err = ckpt_text_set(&c->root, at->version->name);
+    return err == CKPT_OK ? ckpt_text_set(&c->group, at->what->group) : err;
+}
+
+static enum ckpt_err as_file(struct ckpt_assembler *a, struct indexed_run *indexed, struct ckpt_run *run,
+                             const struct ckpt_arrival *at, struct ckpt_checkpoint **out)
+{
+    struct ckpt_checkpoint *owner = hinted(indexed, run, text_key(BY_PATH, at->path));
+    struct ckpt_member *m = owner == NULL || owner->dropped ? NULL : member_of(owner, at->path);
+    if (m != NULL && m->number == at->version->number) {
+        come_back(a, run, owner, m, at->sequence);
+        *out = owner;
+        return CKPT_OK;
+    }
+    if (m != NULL) {
+        ckpt_assemble_gone(a->keeper, run, owner, m, CKPT_LEFT_OVERWRITTEN, at->version->captured_ns);
+    }
+    bool alias = at->what->alias != CKPT_ALIAS_NONE;
+    struct ckpt_checkpoint *c = NULL;
+    enum ckpt_err err = CKPT_OK;
+    if (at->content->validity != CKPT_VALIDITY_INVALID) {
+        c = find_same_state(indexed, run, at);
+        struct ckpt_checkpoint *numbered = find_same_numbers(indexed, run, at);
+        alias = alias || (c != NULL && c != numbered && !names_only_aliases(c));
+        c = c != NULL ? c : numbered;
+    }
+    if (c == NULL) {
+        err = begin(a, run, at, &c);
+    }
+    if (err == CKPT_OK) {
+        err = add_member(a, run, c, at, alias);
+    }
+    if (err == CKPT_OK && !alias) {
+        err = take_name(c, at);
+    }
+    *out = c;
+    return err;
+}
+
+enum ckpt_err ckpt_assemble(struct ckpt_assembler *a, struct ckpt_run *run, const struct ckpt_arrival *at,
+                            struct ckpt_checkpoint **out)
+{
+    struct indexed_run *indexed = NULL;
+    struct ckpt_checkpoint *c = NULL;
+    enum ckpt_err err = index_run(a, run, &indexed);
+    if (err == CKPT_OK) {
+        err = at->what->directory ? into_directory(a, indexed, run, at, &c) : as_file(a, indexed, run, at, &c);
+    }
+    if (err == CKPT_OK) {
+        err = take_numbers(c, at);
+    }
+    if (err == CKPT_OK) {
+        err = put_checkpoint_hints(indexed, c);
+    }
+    /* One that has just begun may have members from the one before. */
+    size_t first = c == NULL || c->sequence == at->sequence || c->n_members == 0 ? 0 : c->n_members - 1;
+    for (size_t i = first; err == CKPT_OK && i < c->n_members; i++) {
+        err = put_member_hints(indexed, c, &c->members[i]);
+    }
+    if (err == CKPT_OK) {
+        *out = c;
+    }
+    return err;
+}

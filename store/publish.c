@@ -1,0 +1,698 @@
+#include "publish.h"
+#include "assemble.h"
+#include "catalog_txn.h"
+#include "internal.h"
+#include "process.h"
+#include "run_parts.h"
+#include "run_rows.h"
+#include <ckpt/host.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum {
+    BATCH = 256,        /* captures in one transaction */
+    LEVELS = 16,        /* directories between a file and the checkpoint that it belongs to */
+    FIRST_LOOK_MS = 100, /* at something incomplete, and later, up to LAST_LOOK_MS */
+    LAST_LOOK_MS = 2000,
+    WHY = 192,
+};
+
+/* What a batch does to the database besides the checkpoints. */
+struct process_text {
+    char *json;
+    uint64_t process;
+};
+
+struct batch {
+    struct ckpt_fresh fresh[BATCH];
+    size_t count;
+    struct process_text processes[BATCH];
+    size_t process_count;
+    /* Checkpoints of other runs whose files turned out to be parts of something bigger. */
+    struct {
+        uint64_t run;
+        uint32_t number;
+    } absorbed[BATCH];
+    size_t absorbed_count;
+};
+
+/* ---- the publisher ---- */
+
+enum ckpt_err ckpt_publisher_create(struct ckpt_engine *engine, struct ckpt_publisher **out)
+{
+    struct ckpt_publisher *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    p->engine = engine;
+    enum ckpt_err err = ckpt_assembler_create(engine->keeper, &p->assembler);
+    if (err != CKPT_OK) {
+        free(p);
+        return err;
+    }
+    *out = p;
+    return CKPT_OK;
+}
+
+void ckpt_publisher_free(struct ckpt_publisher *p)
+{
+    struct ckpt_watched *w = NULL;
+    struct ckpt_watched *next = NULL;
+    if (p == NULL) {
+        return;
+    }
+    LL_FOREACH_SAFE (p->watched, w, next) {
+        free(w);
+    }
+    ckpt_publish_learners_free(p);
+    ckpt_assembler_free(p->assembler);
+    free(p->changed);
+    free(p);
+}
+
+enum ckpt_err ckpt_publish_changed(struct ckpt_publisher *p, uint64_t run)
+{
+    for (size_t i = 0; i < p->changed_count; i++) {
+        if (p->changed[i] == run) {
+            return CKPT_OK;
+        }
+    }
+    if (p->changed_count == p->changed_room) {
+        size_t room = p->changed_room == 0 ? 16 : 2 * p->changed_room;
+        uint64_t *changed = reallocarray(p->changed, room, sizeof *changed);
+        if (changed == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        p->changed = changed;
+        p->changed_room = room;
+    }
+    p->changed[p->changed_count++] = run;
+    return CKPT_OK;
+}
+
+/* ---- watching what is incomplete ---- */
+
+static struct ckpt_watched *find_watched(struct ckpt_publisher *p, uint64_t run, uint32_t number)
+{
+    struct ckpt_watched *w = NULL;
+    LL_FOREACH (p->watched, w) {
+        if (w->run == run && w->number == number) {
+            return w;
+        }
+    }
+    return NULL;
+}
+
+static enum ckpt_err watch(struct ckpt_publisher *p, const struct ckpt_checkpoint *c, bool renamed)
+{
+    struct ckpt_watched *w = find_watched(p, c->run, c->number);
+    if (w == NULL) {
+        w = calloc(1, sizeof *w);
+        if (w == NULL) {
+            return CKPT_ERR_NOMEM;
+        }
+        w->run = c->run;
+        w->number = c->number;
+        LL_PREPEND(p->watched, w);
+    }
+    w->renamed |= renamed;
+    w->active_ms = ckpt_now_ms();
+    w->next_ms = 0;
+    return CKPT_OK;
+}
+
+static enum ckpt_err check_watched(struct ckpt_publisher *p, struct ckpt_watched *w, bool *done)
+{
+    struct ckpt_run *run = NULL;
+    char why[WHY] = "";
+    bool complete = false;
+    enum ckpt_err err = ckpt_keeper_run(p->engine->keeper, w->run, false, &run);
+    struct ckpt_checkpoint *c = err == CKPT_OK ? ckpt_keeper_checkpoint(run, w->number) : NULL;
+    *done = c == NULL || c->status != CKPT_STATUS_WRITING || c->dropped;
+    if (*done) {
+        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    }
+    err = ckpt_publish_check(p, run, c, w, &complete, why);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    if (c->why == NULL || strcmp(c->why, why) != 0 || complete) {
+        err = ckpt_text_set(&c->why, why);
+        c->status = complete ? CKPT_STATUS_COMPLETE : c->status;
+        ckpt_keeper_touch(p->engine->keeper, run, c);
+    }
+    *done = complete;
+    if (err == CKPT_OK && complete) {
+        err = ckpt_publish_changed(p, w->run);
+    }
+    return err;
+}
+
+/* ASKED: somebody waits, so all are looked at. */
+static enum ckpt_err check_all(struct ckpt_publisher *p, bool asked)
+{
+    struct ckpt_watched *w = NULL;
+    struct ckpt_watched *next = NULL;
+    enum ckpt_err err = CKPT_OK;
+    LL_FOREACH_SAFE (p->watched, w, next) {
+        int64_t now = ckpt_now_ms();
+        bool done = false;
+        if (err != CKPT_OK || (!asked && now < w->next_ms)) {
+            continue;
+        }
+        err = check_watched(p, w, &done);
+        int64_t rest = (now - w->active_ms) / 4;
+        w->next_ms = now + (rest < FIRST_LOOK_MS ? FIRST_LOOK_MS : rest > LAST_LOOK_MS ? LAST_LOOK_MS : rest);
+        if (done) {
+            LL_DELETE(p->watched, w);
+            free(w);
+        }
+    }
+    return err;
+}
+
+int64_t ckpt_publish_wait(const struct ckpt_publisher *p)
+{
+    int64_t first = -1;
+    const struct ckpt_watched *w = NULL;
+    const struct ckpt_learner *l = NULL;
+    LL_FOREACH (p->watched, w) {
+        first = first < 0 || w->next_ms < first ? w->next_ms : first;
+    }
+    LL_FOREACH (p->learners, l) {
+        first = first < 0 || l->next_ms < first ? l->next_ms : first;
+    }
+    int64_t wait = first - ckpt_now_ms();
+    return first < 0 ? -1 : wait < 0 ? 0 : wait;
+}
+
+/* ---- which run, which root ---- */
+
+/* Where a version stands: its run, and what of its path names the checkpoint. */
+struct place {
+    uint64_t run;
+    char path[PATH_MAX]; /* relative to the run */
+    size_t root_size;
+    struct ckpt_recognised what;
+    bool skip;
+};
+
+static enum ckpt_err dir_above(struct ckpt_publisher *p, uint64_t *dir, unsigned levels)
+{
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_dir row;
+    enum ckpt_err err = ckpt_txn_read(p->engine->store->db, &txn);
+    for (; err == CKPT_OK && levels > 0; levels--) {
+        err = ckpt_catalog_dir_in(txn, *dir, &row);
+        *dir = row.parent;
+    }
+    ckpt_txn_abort(txn);
+    return err;
+}
+
+static unsigned slashes(const char *path)
+{
+    unsigned n = 0;
+    for (const char *at = path; *at != '\0'; at++) {
+        n += *at == '/';
+    }
+    return n;
+}
+
+static bool is_root_of(const struct ckpt_run *run, const char *root, size_t n, enum ckpt_framework *framework)
+{
+    for (size_t i = run->count; i-- > 0;) {
+        const struct ckpt_checkpoint *c = run->list[i];
+        if (c->n_members > 0 && c->members[0].directory && strlen(c->root) == n && strncmp(c->root, root, n) == 0) {
+            *framework = c->framework;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A directory that is known as a checkpoint is one as a whole, with the files whose names say nothing. */
+static enum ckpt_err find_known_root(struct ckpt_publisher *p, const char *path, uint64_t dir, struct place *place)
+{
+    unsigned depth = slashes(path);
+    for (unsigned up = depth > LEVELS ? LEVELS : depth; up > 0; up--) {
+        struct ckpt_run *run = NULL;
+        uint64_t above = dir;
+        const char *from = path;
+        for (unsigned skip = depth - up; skip > 0; skip--) {
+            from = strchr(from, '/') + 1;
+        }
+        enum ckpt_err err = dir_above(p, &above, up);
+        if (err == CKPT_OK) {
+            err = ckpt_keeper_run(p->engine->keeper, above, false, &run);
+        }
+        if (err == CKPT_ERR_NOT_FOUND) {
+            continue;
+        }
+        if (err != CKPT_OK) {
+            return err;
+        }
+        size_t n = strcspn(from, "/");
+        if (is_root_of(run, from, n, &place->what.framework)) {
+            place->run = above;
+            place->root_size = n;
+            place->what.directory = true;
+            place->what.role = CKPT_ROLE_MEMBER;
+            (void)snprintf(place->path, sizeof place->path, "%s", from);
+            return CKPT_OK;
+        }
+    }
+    return CKPT_OK;
+}
+
+static enum ckpt_err find_place(struct ckpt_publisher *p, const struct ckpt_version *v, struct place *place)
+{
+    char path[PATH_MAX];
+    enum ckpt_err err = ckpt_catalog_path(p->engine->store, v->dir, path, sizeof path);
+    if (err == CKPT_OK && strlen(path) + 1 + strlen(v->name) >= sizeof path) {
+        err = CKPT_ERR_INVALID;
+    }
+    if (err != CKPT_OK) {
+        return err;
+    }
+    (void)strcat(path, path[0] == '\0' ? "" : "/");
+    (void)strcat(path, v->name);
+    ckpt_recognise(path, true, &place->what);
+    const struct ckpt_recognised *what = &place->what;
+    place->skip = what->role == CKPT_ROLE_TEMPORARY;
+    if (place->skip) {
+        return CKPT_OK;
+    }
+    if (!what->has_root || !(what->directory && what->root_size > 0)) {
+        err = find_known_root(p, path, v->dir, place);
+        if (err != CKPT_OK || place->root_size > 0) {
+            return err;
+        }
+    }
+    /* Markers and logs beside checkpoints. */
+    place->skip = !what->has_root;
+    if (place->skip) {
+        return CKPT_OK;
+    }
+    const char *from = path + what->root_at;
+    place->run = v->dir;
+    place->root_size = what->root_size;
+    (void)snprintf(place->path, sizeof place->path, "%s", from);
+    return dir_above(p, &place->run, slashes(from));
+}
+
+/* ---- what is known about it ---- */
+
+static enum ckpt_err find_parent(struct ckpt_publisher *p, const struct ckpt_origin_version *read, uint64_t *parent)
+{
+    struct ckpt_runs *runs = p->engine->config.runs;
+    struct ckpt_run *run = NULL;
+    uint64_t dir = 0;
+    uint32_t number = 0;
+    if (!read->known || runs == NULL) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_runs_by_version(runs, read->dir, read->name, read->number, &dir, &number);
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_run(p->engine->keeper, dir, false, &run);
+    }
+    if (err == CKPT_OK) {
+        const struct ckpt_checkpoint *c = ckpt_run_number(run, number);
+        *parent = c == NULL ? 0 : c->id;
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+/* Who wrote it, and what he had read before. */
+static enum ckpt_err find_origin(struct ckpt_publisher *p, struct batch *batch, struct ckpt_arrival *at)
+{
+    struct ckpt_origin_info info = {0};
+    struct ckpt_engine *engine = p->engine;
+    if (!ckpt_origin_of_capture(engine, at->version->sequence, &info)) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = find_parent(p, &info.parent, &at->parent);
+    if (err == CKPT_OK && info.process != NULL) {
+        struct process_text *text = &batch->processes[batch->process_count];
+        ckpt_process_complete(info.process, &engine->origins.host);
+        err = ckpt_process_json(info.process, &text->json);
+        if (err == CKPT_OK) {
+            text->process = ckpt_process_id(text->json);
+            at->process = text->process;
+            batch->process_count++;
+        }
+    }
+    ckpt_origin_release(&info);
+    return err;
+}
+
+/* The file was a checkpoint by itself until the directory that it stands in turned out to be one. */
+struct absorbing {
+    struct batch *batch;
+    uint64_t run;
+};
+
+static bool absorb(void *arg, uint64_t run, uint32_t number)
+{
+    struct absorbing *a = arg;
+    if (run != a->run && a->batch->absorbed_count < BATCH) {
+        a->batch->absorbed[a->batch->absorbed_count].run = run;
+        a->batch->absorbed[a->batch->absorbed_count++].number = number;
+    }
+    return true;
+}
+
+static enum ckpt_err find_absorbed(struct ckpt_publisher *p, struct batch *batch, const struct ckpt_run *run,
+                                   const struct ckpt_version *v)
+{
+    struct ckpt_txn *txn = NULL;
+    struct absorbing a = {.batch = batch, .run = run->dir};
+    enum ckpt_err err = ckpt_txn_read(p->engine->store->db, &txn);
+    if (err == CKPT_OK) {
+        err = ckpt_member_each_holder_in(txn, v->dir, v->name, v->number, absorb, &a);
+    }
+    ckpt_txn_abort(txn);
+    return err;
+}
+
+static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, const struct ckpt_fresh *fresh,
+                              const struct ckpt_version *v, const struct place *place)
+{
+    struct ckpt_inspection content;
+    bool known = false;
+    struct ckpt_run *run = NULL;
+    struct ckpt_checkpoint *c = NULL;
+    struct ckpt_arrival at = {.version = v,
+                              .sequence = fresh->sequence,
+                              .path = place->path,
+                              .root_size = place->root_size,
+                              .what = &place->what,
+                              .content = &content};
+    enum ckpt_err err =
+        ckpt_inspect_version(p->engine->store, p->engine->codec, &v->recipe, v->name, &content, &at.state, &known);
+    if (err == CKPT_ERR_CORRUPT || err == CKPT_ERR_NOT_FOUND) {
+        err = CKPT_OK; /* told already; it is a checkpoint of which nothing is known */
+    }
+    if (!known) {
+        at.state = v->recipe;
+    }
+    if (err == CKPT_OK) {
+        err = find_origin(p, batch, &at);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_run(p->engine->keeper, place->run, true, &run);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_assemble(p->assembler, run, &at, &c);
+    }
+    if (err == CKPT_OK && place->what.directory) {
+        err = find_absorbed(p, batch, run, v);
+    }
+    if (err != CKPT_OK) {
+        return err;
+    }
+    run->written_ns = v->captured_ns > run->written_ns ? v->captured_ns : run->written_ns;
+    run->process = at.process != 0 ? at.process : run->process;
+    run->finished = false;
+    ckpt_keeper_touch(p->engine->keeper, run, c);
+    if (c->status == CKPT_STATUS_WRITING) {
+        err = watch(p, c, false);
+    }
+    return err == CKPT_OK ? ckpt_publish_changed(p, run->dir) : err;
+}
+
+static enum ckpt_err take_fresh(struct ckpt_publisher *p, struct batch *batch, const struct ckpt_fresh *fresh)
+{
+    struct ckpt_version v;
+    struct place place = {0};
+    enum ckpt_err err = ckpt_catalog_version(p->engine->store, fresh->dir, fresh->name, fresh->number, &v);
+    if (err == CKPT_OK) {
+        err = find_place(p, &v, &place);
+    }
+    if (err == CKPT_OK && !place.skip) {
+        err = assemble(p, batch, fresh, &v, &place);
+    }
+    /* Forgotten meanwhile, or without a way up: there is nothing to make of it. */
+    return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_INVALID ? CKPT_OK : err;
+}
+
+static enum ckpt_err read_fresh(struct ckpt_publisher *p, struct batch *batch)
+{
+    struct ckpt_txn *txn = NULL;
+    uint64_t sequence = 0;
+    enum ckpt_err err = ckpt_txn_read(p->engine->store->db, &txn);
+    while (err == CKPT_OK && batch->count < BATCH) {
+        err = ckpt_fresh_next_in(txn, sequence, &batch->fresh[batch->count]);
+        if (err == CKPT_OK) {
+            sequence = batch->fresh[batch->count++].sequence + 1;
+        }
+    }
+    ckpt_txn_abort(txn);
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+/* ---- saving ---- */
+
+static enum ckpt_err let_go_absorbed(struct ckpt_publisher *p, struct ckpt_txn *txn, const struct batch *batch)
+{
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < batch->absorbed_count; i++) {
+        struct ckpt_run *run = NULL;
+        err = ckpt_keeper_run(p->engine->keeper, batch->absorbed[i].run, false, &run);
+        struct ckpt_checkpoint *c = err == CKPT_OK ? ckpt_keeper_checkpoint(run, batch->absorbed[i].number) : NULL;
+        for (size_t m = 0; err == CKPT_OK && c != NULL && !c->dropped && m < c->n_members; m++) {
+            bool last = false;
+            err = ckpt_member_release_in(txn, c, &c->members[m], &last);
+        }
+        if (err == CKPT_OK && c != NULL) {
+            c->dropped = true;
+            ckpt_keeper_touch(p->engine->keeper, run, c);
+        }
+    }
+    return err;
+}
+
+/* Checkpoints, processes and what isn't fresh any more, in one transaction. */
+static enum ckpt_err save(struct ckpt_publisher *p, const struct batch *batch)
+{
+    struct ckpt_txn *txn = NULL;
+    enum ckpt_err err = ckpt_store_begin(p->engine->store, &txn);
+    if (err == CKPT_OK) {
+        err = let_go_absorbed(p, txn, batch);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < batch->process_count; i++) {
+        uint64_t process = 0;
+        err = ckpt_process_put_in(txn, batch->processes[i].json, &process);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_save_in(p->engine->keeper, txn);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < batch->count; i++) {
+        err = ckpt_fresh_del_in(txn, batch->fresh[i].sequence);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_store_commit(p->engine->store, txn);
+    } else {
+        ckpt_txn_abort(txn);
+    }
+    ckpt_keeper_saved(p->engine->keeper, err == CKPT_OK);
+    if (err != CKPT_OK) {
+        ckpt_assembler_forget(p->assembler);
+    }
+    return err;
+}
+
+static enum ckpt_err take_captures(struct ckpt_publisher *p, bool *worked)
+{
+    struct batch *batch = calloc(1, sizeof *batch);
+    if (batch == NULL) {
+        return CKPT_ERR_NOMEM;
+    }
+    enum ckpt_err err = read_fresh(p, batch);
+    for (size_t i = 0; err == CKPT_OK && i < batch->count; i++) {
+        err = take_fresh(p, batch, &batch->fresh[i]);
+    }
+    if (err == CKPT_OK && batch->count > 0) {
+        err = save(p, batch);
+    } else if (err != CKPT_OK) {
+        ckpt_keeper_saved(p->engine->keeper, false);
+        ckpt_assembler_forget(p->assembler);
+    }
+    *worked = batch->count > 0;
+    for (size_t i = 0; i < batch->process_count; i++) {
+        free(batch->processes[i].json);
+    }
+    free(batch);
+    return err;
+}
+
+/* ---- names that have gone ---- */
+
+struct going {
+    struct ckpt_publisher *publisher;
+    uint64_t dir;
+    const char *name;
+    enum ckpt_err err;
+};
+
+static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
+{
+    struct going *g = arg;
+    struct ckpt_run *run = NULL;
+    struct ckpt_engine *engine = g->publisher->engine;
+    g->err = ckpt_keeper_run(engine->keeper, dir, false, &run);
+    struct ckpt_checkpoint *c = g->err == CKPT_OK ? ckpt_keeper_checkpoint(run, number) : NULL;
+    for (size_t i = 0; c != NULL && i < c->n_members; i++) {
+        struct ckpt_member *m = &c->members[i];
+        if (m->dir == g->dir && strcmp(m->name, g->name) == 0 && !m->gone &&
+            !ckpt_live_is_version(engine, m->dir, m->name, m->number)) {
+            ckpt_assemble_gone(engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
+            g->err = ckpt_publish_changed(g->publisher, dir);
+        }
+    }
+    return g->err == CKPT_OK;
+}
+
+static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const char *name)
+{
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_version v;
+    struct going going = {.publisher = p, .dir = dir, .name = name};
+    enum ckpt_err err = ckpt_txn_read(p->engine->store->db, &txn);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_version_in(txn, dir, name, 0, &v);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_member_each_holder_in(txn, dir, name, v.number, holder_lost, &going);
+    }
+    ckpt_txn_abort(txn);
+    err = err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    return err == CKPT_OK ? going.err : err;
+}
+
+/* After a start, and when too many names have gone to be told one by one. */
+static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
+{
+    struct ckpt_publisher *p = arg;
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
+        struct ckpt_checkpoint *c = run->list[i];
+        if (c->status == CKPT_STATUS_WRITING && !c->dropped) {
+            err = watch(p, c, false);
+        }
+        for (size_t k = 0; err == CKPT_OK && !c->dropped && !c->hidden && k < c->n_members; k++) {
+            struct ckpt_member *m = &c->members[k];
+            if (!m->gone && !ckpt_live_is_there(p->engine, m->dir, m->name)) {
+                ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
+                err = ckpt_publish_changed(p, run->dir);
+            }
+        }
+    }
+    return err;
+}
+
+static enum ckpt_err take_gone(struct ckpt_publisher *p, bool *worked)
+{
+    struct ckpt_gone *list = NULL;
+    bool overflow = false;
+    ckpt_gone_take(p->engine, &list, &overflow);
+    enum ckpt_err err = CKPT_OK;
+    for (const struct ckpt_gone *gone = list; err == CKPT_OK && gone != NULL; gone = gone->next) {
+        err = name_lost(p, gone->dir, gone->name);
+    }
+    *worked |= list != NULL;
+    ckpt_gone_free(list);
+    if (err == CKPT_OK && (overflow || !p->checked_live)) {
+        err = ckpt_keeper_each(p->engine->keeper, true, check_live, p);
+        p->checked_live = err == CKPT_OK;
+        *worked = true;
+    }
+    return err;
+}
+
+/* ---- directories that have got their name ---- */
+
+static enum ckpt_err take_looks(struct ckpt_publisher *p, bool *worked)
+{
+    struct ckpt_look *looks = NULL;
+    struct ckpt_look *look = NULL;
+    struct ckpt_look *next = NULL;
+    enum ckpt_err err = CKPT_OK;
+    pthread_mutex_lock(&p->engine->lock);
+    looks = p->engine->looks;
+    p->engine->looks = NULL;
+    pthread_mutex_unlock(&p->engine->lock);
+    LL_FOREACH_SAFE (looks, look, next) {
+        if (err == CKPT_OK) {
+            err = ckpt_publish_look(p, look->path);
+        }
+        *worked = true;
+        free(look);
+    }
+    return err;
+}
+
+/* ---- the step ---- */
+
+static enum ckpt_err learn_changed(struct ckpt_publisher *p)
+{
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < p->changed_count; i++) {
+        struct ckpt_run *run = NULL;
+        err = ckpt_keeper_run(p->engine->keeper, p->changed[i], false, &run);
+        if (err == CKPT_OK) {
+            err = ckpt_publish_learn(p, run, true);
+        }
+        err = err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    }
+    return err;
+}
+
+enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
+{
+    struct ckpt_engine *engine = p->engine;
+    pthread_mutex_lock(&engine->lock);
+    unsigned asked = engine->publish_asked;
+    bool hurry = engine->publish_done != asked;
+    pthread_mutex_unlock(&engine->lock);
+    bool more = false;
+    enum ckpt_err err = take_looks(p, worked);
+    if (err == CKPT_OK) {
+        err = take_captures(p, &more);
+    }
+    if (err == CKPT_OK) {
+        err = take_gone(p, worked);
+    }
+    if (err == CKPT_OK) {
+        err = check_all(p, hurry);
+    }
+    if (err == CKPT_OK) {
+        err = learn_changed(p);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_publish_poll(p, hurry);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_commit(engine->keeper);
+    } else {
+        ckpt_keeper_saved(engine->keeper, false);
+        ckpt_assembler_forget(p->assembler);
+    }
+    for (size_t i = 0; err == CKPT_OK && i < p->changed_count; i++) {
+        ckpt_retain_due(engine, p->changed[i]);
+        *worked = true;
+    }
+    p->changed_count = 0;
+    *worked |= more;
+    pthread_mutex_lock(&engine->lock);
+    bool idle = !more && engine->jobs == NULL;
+    if (idle || err != CKPT_OK) {
+        engine->publish_done = asked;
+        pthread_cond_broadcast(&engine->quiet);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return err;
+}

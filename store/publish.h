@@ -1,0 +1,85 @@
+/*
+ * Publishing: what was captured becomes checkpoints, these become complete, and metrics find them.
+ *
+ *     publish.c        the step of the engine's thread: fresh captures, what is incomplete, names that have gone
+ *     assemble.c       which checkpoint a version belongs to
+ *     publish_scan.c   what is in a checkpoint's directory now, and whether it is complete
+ *     publish_learn.c  metric files of the runs, and their values for checkpoints
+ *
+ * A capture is handled in one transaction: the checkpoint is written and the capture isn't fresh any more. So a crash at any
+ * moment repeats at most what comes to the same.
+ *
+ * Thread rules: the engine's thread, without a transaction; where noted any thread.
+ */
+#ifndef CKPT_STORE_PUBLISH_H
+#define CKPT_STORE_PUBLISH_H
+
+#include "engine_parts.h"
+#include <ckpt/run.h>
+
+struct ckpt_publisher;
+
+CKPT_MUST_USE enum ckpt_err ckpt_publisher_create(struct ckpt_engine *engine, struct ckpt_publisher **publisher);
+void ckpt_publisher_free(struct ckpt_publisher *publisher); /* NULL is fine */
+
+/* Does what there is to do; *WORKED: something was done, and there may be more. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_step(struct ckpt_publisher *publisher, bool *worked);
+/* Milliseconds until something is to be looked at again; -1: nothing is. */
+int64_t ckpt_publish_wait(const struct ckpt_publisher *publisher);
+
+/* ---- for the parts ---- */
+
+struct ckpt_series;
+struct ckpt_sources;
+
+/* A checkpoint that isn't complete yet. */
+struct ckpt_watched {
+    uint64_t run;
+    uint32_t number;
+    bool renamed;         /* its directory came from a temporary name */
+    int64_t active_ms;    /* monotonic: when something of it was last recorded */
+    int64_t next_ms;      /* when to look again */
+    struct ckpt_watched *next;
+};
+
+/* What its metrics files say; kept while the run is written to. */
+struct ckpt_learner {
+    uint64_t run;
+    struct ckpt_series *series;
+    struct ckpt_sources *sources;
+    bool discover;    /* walk once more */
+    bool join_all;    /* the points of old checkpoints may be news */
+    int64_t next_ms;  /* of the next look at the files */
+    int64_t active_ms; /* last capture of the run */
+    struct ckpt_learner *next;
+};
+
+struct ckpt_publisher {
+    struct ckpt_engine *engine;
+    struct ckpt_assembler *assembler;
+    struct ckpt_watched *watched;
+    struct ckpt_learner *learners;
+    uint64_t *changed; /* runs that have something to judge, and to join */
+    size_t changed_count;
+    size_t changed_room;
+    bool checked_live; /* whether live files are still there was looked at since the start */
+};
+
+/* Looks at a checkpoint that isn't complete: *STATUS and, for people, WHY (192 bytes). *QUIET_MS: look again then. Captures what
+   is in its directory and was not wanted by its name alone. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_check(struct ckpt_publisher *publisher, const struct ckpt_run *run,
+                                               const struct ckpt_checkpoint *c, const struct ckpt_watched *watched,
+                                               bool *complete, char why[192]);
+/* Everything in the directory PATH (relative to live/) is to be captured, or is fresh again. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path);
+
+/* Values for the new or changed checkpoints of RUN, from what its files say now. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *publisher, struct ckpt_run *run, bool news);
+/* Looks at the files of all runs that it is time for; *NEXT_MS: the earliest next time, monotonic, 0 for none. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_poll(struct ckpt_publisher *publisher, bool now);
+void ckpt_publish_learners_free(struct ckpt_publisher *publisher);
+
+/* RUN has something to judge. NOMEM. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_changed(struct ckpt_publisher *publisher, uint64_t run);
+
+#endif
