@@ -245,7 +245,7 @@ static int open_claimed(fuse_req_t req, struct inode *inode, struct fuse_file_in
         return err;
     }
     if (writable) {
-        ckpt_engine_writes(fs->engine, fuse_req_ctx(req)->pid, inode->key.dev, inode->key.ino);
+        ckpt_engine_writes(fs->engine, fuse_req_ctx(req)->pid, handle.fd);
     } else {
         ckpt_engine_reads(fs->engine, fuse_req_ctx(req)->pid, inode->fd);
     }
@@ -272,7 +272,7 @@ static int open_view(fuse_req_t req, struct inode *inode, struct fuse_file_info 
     if (err != 0) {
         return err;
     }
-    ckpt_engine_reads_recipe(fs->engine, fuse_req_ctx(req)->pid, &inode->view->version.recipe);
+    ckpt_engine_reads_version(fs->engine, fuse_req_ctx(req)->pid, &inode->view->version);
     fi->fh = handle_number((struct handle){.fd = -1});
     fi->keep_cache = 1;
     return 0;

@@ -266,6 +266,7 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
                        : options->reserve,
         .filter = options->filter,
         .cache = fs->cache,
+        .mountpoint = fs->mountpoint,
         .hooks = {.writing = inode_writing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,

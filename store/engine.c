@@ -799,6 +799,7 @@ static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_c
     /* Finds what the last process left behind. */
     engine->sweep = true;
     engine->recorded = 1;
+    ckpt_origins_init(engine);
     /* An exchange mustn't wait until nobody looks anything up. */
     pthread_rwlockattr_t names;
     pthread_rwlockattr_init(&names);
@@ -829,6 +830,7 @@ static void destroy(struct ckpt_engine *engine)
     ckpt_pool_free(engine->pool);
     ckpt_codec_free(engine->codec);
     ckpt_pending_free_all(engine);
+    ckpt_origins_clear(engine);
     LL_FOREACH_SAFE (engine->stamps, saved, next_saved) {
         free(saved);
     }

@@ -4,7 +4,7 @@
  *     engine.c     the thread: what to do next; flush, forget, status
  *     pending.c    the queue: pending/ and its picture in memory
  *     ingest.c     a pending file becomes a version
- *     origin.c     which checkpoint a file was trained from
+ *     origin.c     which process wrote a file, and which checkpoint it was trained from
  *     dirid.c      directory ids and their rows
  *     wanted.c     which closed files become versions
  *     publish.c    versions become checkpoints, see publish.h
@@ -18,6 +18,7 @@
 
 #include "codec.h"
 #include "pool.h"
+#include "process.h"
 #include <ckpt/engine.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -90,24 +91,71 @@ struct ckpt_command {
 
 struct ckpt_txn;
 
-/* See origin.c. */
-enum { CKPT_ORIGINS = 64 };
+/* ---- what origin.c remembers; all of it with engine->lock ---- */
 
-struct ckpt_origin {
+enum {
+    CKPT_ORIGIN_PROCESSES = 64,
+    CKPT_ORIGIN_READS = 4, /* distinct ones of a process */
+    CKPT_ORIGIN_FILES = 512,
+    CKPT_ORIGIN_CAPTURES = 512, /* more than one transaction has files */
+};
+
+/* Some version that a process has read. NUMBER 0: the one that was just being captured, most likely the newest; RECIPE is
+   then that of the one before. */
+struct ckpt_origin_version {
+    bool known;
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    uint32_t number;
+    struct ckpt_id recipe;
+};
+
+/* Where a file comes from. Whoever is given one has a reference to PROCESS, until ckpt_origin_release. */
+struct ckpt_origin_info {
+    struct ckpt_process *process;
+    struct ckpt_origin_version parent; /* what the process went on from */
+    bool has_base;
+    struct ckpt_id base; /* the recipe of the last big file that it had read */
+};
+
+struct ckpt_origin_read {
+    struct ckpt_origin_version version;
+    unsigned fullness; /* see fullness_of */
+};
+
+struct ckpt_origin_process {
+    uint64_t used; /* when, in uses; 0: free */
+    struct ckpt_process_key key;
+    struct ckpt_process *process; /* a reference; NULL: hasn't written */
+    struct ckpt_origin_read reads[CKPT_ORIGIN_READS]; /* oldest first */
+    unsigned read_count;
+    bool has_base;
+    struct ckpt_id base;
+    bool wrote; /* a checkpoint: PARENT is settled */
+    struct ckpt_origin_version parent;
+};
+
+struct ckpt_origin_file {
+    bool used;
     dev_t dev;
     ino_t ino;
-    struct ckpt_id recipe;
-    bool known;
+    struct ckpt_origin_info info;
+};
+
+struct ckpt_origin_capture {
+    bool used;
+    uint64_t sequence; /* of the version */
+    struct ckpt_origin_info info;
 };
 
 struct ckpt_origins {
-    struct {
-        pid_t group; /* thread group; 0: free */
-        struct ckpt_id recipe;
-    } reads[CKPT_ORIGINS];
-    unsigned read_next;
-    struct ckpt_origin written[CKPT_ORIGINS];
-    unsigned written_next;
+    struct ckpt_process_host host; /* doesn't change */
+    struct ckpt_origin_process processes[CKPT_ORIGIN_PROCESSES];
+    uint64_t uses;
+    struct ckpt_origin_file files[CKPT_ORIGIN_FILES];
+    unsigned next_file;
+    struct ckpt_origin_capture captures[CKPT_ORIGIN_CAPTURES];
+    unsigned next_capture;
 };
 
 struct ckpt_engine {
@@ -198,8 +246,24 @@ void ckpt_pending_free_all(struct ckpt_engine *engine);
 
 /* ---- origin.c ---- */
 
-/* The checkpoint that whoever has written this inode had read before. */
-bool ckpt_origin_find(struct ckpt_engine *engine, const struct stat *st, struct ckpt_id *recipe);
+void ckpt_origins_init(struct ckpt_engine *engine);
+void ckpt_origins_clear(struct ckpt_engine *engine);
+
+/* Who has written this inode, the last one that opened it. False: not known. Any thread. The caller releases *OUT, whose
+   process may be incomplete. */
+bool ckpt_origin_of(struct ckpt_engine *engine, const struct stat *st, struct ckpt_origin_info *out);
+void ckpt_origin_release(struct ckpt_origin_info *info);
+
+/* With engine->lock: COPY has the contents that the inode DEV, INO has now, which is about to get others. */
+void ckpt_origin_copied(struct ckpt_engine *engine, dev_t dev, ino_t ino, const struct stat *copy);
+
+/* Engine thread: the inode of ST is becoming the version with that sequence. What is known of it is kept under the sequence,
+   also when the inode is written anew. A transaction that comes to nothing gives the sequence to another. */
+void ckpt_origin_publish(struct ckpt_engine *engine, uint64_t sequence, const struct stat *st);
+
+/* Engine thread, without a transaction: where the version with that sequence comes from, with a complete process. False: not
+   known, or CKPT_ORIGIN_CAPTURES captures ago. The caller releases *OUT. */
+bool ckpt_origin_of_capture(struct ckpt_engine *engine, uint64_t sequence, struct ckpt_origin_info *out);
 
 /* ---- ingest.c; engine thread ---- */
 

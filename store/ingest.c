@@ -407,7 +407,7 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *jo
 {
     struct ckpt_plan plan = {0};
     struct ckpt_base base = {0};
-    struct ckpt_id origin;
+    struct ckpt_origin_info origin = {.has_base = false};
     if (in->file_size == 0) {
         return CKPT_OK;
     }
@@ -416,9 +416,10 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *jo
         err = ckpt_ingest_commit(in);
     }
     if (err == CKPT_OK) {
-        bool known = ckpt_origin_find(in->engine, st, &origin);
+        (void)ckpt_origin_of(in->engine, st, &origin);
         err = ckpt_base_choose(in->store, in->engine->codec, job->dir, job->name,
-                               known ? &origin : NULL, &plan, &base);
+                               origin.has_base ? &origin.base : NULL, &plan, &base);
+        ckpt_origin_release(&origin);
     }
     if (err == CKPT_OK) {
         err = run_pipeline(in, fd, &plan, &base);
@@ -544,8 +545,12 @@ static enum ckpt_err put_version(struct ckpt_ingest *in, const struct ckpt_job *
                                    .uid = st->st_uid,
                                    .gid = st->st_gid};
     memcpy(version.name, job->name, sizeof version.name);
-    return ckpt_catalog_put_version_in(in->store, in->engine->codec, in->txn, &version, &unknown,
-                                       now.st_nlink > 0 ? (uint64_t)now.st_blocks * 512 : 0, &added);
+    err = ckpt_catalog_put_version_in(in->store, in->engine->codec, in->txn, &version, &unknown,
+                                      now.st_nlink > 0 ? (uint64_t)now.st_blocks * 512 : 0, &added);
+    if (err == CKPT_OK && added) {
+        ckpt_origin_publish(in->engine, version.sequence, st);
+    }
+    return err;
 }
 
 /* Still the same inode under the pending name, and untouched: then what was read is what was closed. */

@@ -1,57 +1,196 @@
 /*
- * Where a run comes from: a process that has read a checkpoint and then writes files most likely goes on training from it, so
- * what it writes may be the difference from what it has read, even in another run.
+ * Where a file comes from: the process that wrote it, and the checkpoint that this process had read before. One that has read a
+ * checkpoint and then writes files most likely goes on training from it: so what it writes has a parent in the history, and may
+ * be the difference from what was read, even in another run.
  *
- * Two short lists in memory: who has read what, and which inode was written by whom. They are hints: lost at the end of the
- * daemon, and the oldest give way. A process is known by its thread group, because FUSE tells the thread.
+ * Both are remembered when files are opened: which process has read what, which inode was written by whom; and from a
+ * capture on under its sequence, for whoever tells of it once it is committed. All of it is hints: lost at the end of the
+ * daemon, and the oldest give way. FUSE tells the thread; /proc knows its process.
+ *
+ * The parent is chosen at the first checkpoint that a process writes: what it reads later (its own checkpoints, to test them) is
+ * no beginning any more. The base is what it has read last, if that is big enough to be worth a difference.
  */
 #include "engine_parts.h"
 #include "internal.h"
+#include "recognise.h"
 #include <ckpt/host.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { READ_MIN = 1 << 20 /* bytes: what is smaller is no checkpoint worth a difference */ };
 
-static pid_t group_of(pid_t thread)
+void ckpt_origins_init(struct ckpt_engine *engine)
 {
-    char path[40];
-    char text[1024];
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)thread);
-    int fd = ckpt_host_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-    ssize_t n = fd < 0 ? -1 : ckpt_host_read_all(fd, text, sizeof text - 1, 0);
-    ckpt_host_close(fd);
-    if (n <= 0) {
-        return thread;
-    }
-    text[n] = '\0';
-    const char *line = strstr(text, "\nTgid:");
-    long group = line == NULL ? 0 : strtol(line + strlen("\nTgid:"), NULL, 10);
-    return group > 0 ? (pid_t)group : thread;
+    ckpt_process_host_init(&engine->origins.host, engine->config.mountpoint, ckpt_store_livefd(engine->store));
 }
 
-void ckpt_engine_reads_recipe(struct ckpt_engine *engine, pid_t thread, const struct ckpt_id *recipe)
+void ckpt_origins_clear(struct ckpt_engine *engine)
 {
-    pid_t group = group_of(thread);
     struct ckpt_origins *origins = &engine->origins;
-    if (group <= 0) {
-        return; /* of another pid namespace */
+    for (unsigned i = 0; i < CKPT_ORIGIN_PROCESSES; i++) {
+        ckpt_process_release(origins->processes[i].process);
     }
-    pthread_mutex_lock(&engine->lock);
-    unsigned at = origins->read_next;
-    for (unsigned i = 0; i < CKPT_ORIGINS; i++) {
-        if (origins->reads[i].group == group) {
-            at = i;
+    for (unsigned i = 0; i < CKPT_ORIGIN_FILES; i++) {
+        ckpt_process_release(origins->files[i].info.process);
+    }
+    for (unsigned i = 0; i < CKPT_ORIGIN_CAPTURES; i++) {
+        ckpt_process_release(origins->captures[i].info.process);
+    }
+}
+
+void ckpt_origin_release(struct ckpt_origin_info *info)
+{
+    ckpt_process_release(info->process);
+    memset(info, 0, sizeof *info);
+}
+
+static void copy_info(struct ckpt_origin_info *to, const struct ckpt_origin_info *from)
+{
+    *to = *from;
+    (void)ckpt_process_hold(to->process);
+}
+
+/* ---- names ---- */
+
+/* What a checkpoint of this name is good for as a beginning: 2 all of it, 1 its weights, 0 only in addition to others. */
+static unsigned fullness_of(const char *name)
+{
+    struct ckpt_recognised recognised;
+    ckpt_recognise(name, true, &recognised);
+    unsigned fullness = ckpt_holds_fullness(recognised.holds);
+    return fullness == ckpt_holds_fullness(CKPT_HOLDS_FULL)      ? 2
+           : fullness >= ckpt_holds_fullness(CKPT_HOLDS_WEIGHTS) ? 1
+                                                                 : 0;
+}
+
+static enum ckpt_role role_of(const char *name)
+{
+    struct ckpt_recognised recognised;
+    ckpt_recognise(name, false, &recognised);
+    return recognised.role;
+}
+
+/* Whatever its size is. */
+static bool says_checkpoint(const struct ckpt_engine *engine, const char *name)
+{
+    enum ckpt_role role = role_of(name);
+    return role == CKPT_ROLE_FILE || role == CKPT_ROLE_SHARD || role == CKPT_ROLE_MEMBER ||
+           ckpt_filter_match_name(engine->config.filter, name);
+}
+
+/* Under this name or, when that is a temporary one, under the next. */
+static bool may_be_captured(const struct ckpt_engine *engine, const char *name)
+{
+    return ckpt_filter_match(engine->config.filter, name, UINT64_MAX) || role_of(name) == CKPT_ROLE_TEMPORARY;
+}
+
+/* ---- processes; with engine->lock ---- */
+
+static struct ckpt_origin_process *find_process(struct ckpt_origins *origins, const struct ckpt_process_key *key)
+{
+    for (unsigned i = 0; i < CKPT_ORIGIN_PROCESSES; i++) {
+        struct ckpt_origin_process *entry = &origins->processes[i];
+        if (entry->used > 0 && ckpt_process_same(&entry->key, key)) {
+            entry->used = ++origins->uses;
+            return entry;
         }
     }
-    if (at == origins->read_next) {
-        origins->read_next = (at + 1) % CKPT_ORIGINS;
+    return NULL;
+}
+
+/* The entry, made if need be in the place of the one that was used longest ago. */
+static struct ckpt_origin_process *entry_of(struct ckpt_origins *origins, const struct ckpt_process_key *key)
+{
+    struct ckpt_origin_process *entry = find_process(origins, key);
+    if (entry != NULL) {
+        return entry;
     }
-    origins->reads[at].group = group;
-    origins->reads[at].recipe = *recipe;
+    entry = &origins->processes[0];
+    for (unsigned i = 1; i < CKPT_ORIGIN_PROCESSES; i++) {
+        if (origins->processes[i].used < entry->used) {
+            entry = &origins->processes[i];
+        }
+    }
+    ckpt_process_release(entry->process);
+    memset(entry, 0, sizeof *entry);
+    entry->key = *key;
+    entry->used = ++origins->uses;
+    return entry;
+}
+
+static struct ckpt_origin_version parent_of(const struct ckpt_origin_process *entry)
+{
+    const struct ckpt_origin_read *best = NULL;
+    if (entry->wrote) {
+        return entry->parent;
+    }
+    for (unsigned i = 0; i < entry->read_count; i++) {
+        best = best == NULL || entry->reads[i].fullness >= best->fullness ? &entry->reads[i] : best;
+    }
+    return best == NULL ? (struct ckpt_origin_version){.known = false} : best->version;
+}
+
+static bool is_version(const struct ckpt_origin_version *a, const struct ckpt_origin_version *b)
+{
+    return a->dir == b->dir && a->number == b->number && strcmp(a->name, b->name) == 0;
+}
+
+/* The newest of the reads, which are in their order; the least full one gives way, and of those the oldest. */
+static void add_read(struct ckpt_origin_process *entry, const struct ckpt_origin_read *read)
+{
+    unsigned drop = entry->read_count;
+    for (unsigned i = 0; i < entry->read_count; i++) {
+        if (is_version(&entry->reads[i].version, &read->version)) {
+            drop = i;
+        }
+    }
+    if (drop == CKPT_ORIGIN_READS) {
+        drop = 0;
+        for (unsigned i = 1; i < CKPT_ORIGIN_READS; i++) {
+            drop = entry->reads[i].fullness < entry->reads[drop].fullness ? i : drop;
+        }
+    }
+    if (drop < entry->read_count) {
+        entry->read_count--;
+        memmove(&entry->reads[drop], &entry->reads[drop + 1],
+                (entry->read_count - drop) * sizeof entry->reads[0]);
+    }
+    entry->reads[entry->read_count++] = *read;
+}
+
+/* ---- reading ---- */
+
+/* BASE: it is worth a difference. NUMBER 0: not known to be that version, only to be that file. */
+static void note_read(struct ckpt_engine *engine, pid_t thread, const struct ckpt_version *version,
+                      uint32_t number, bool base)
+{
+    struct ckpt_process_look look;
+    struct ckpt_origin_read read = {
+        .version = {.known = true, .dir = version->dir, .number = number, .recipe = version->recipe},
+        .fullness = fullness_of(version->name)};
+    memcpy(read.version.name, version->name, sizeof read.version.name);
+    if (!ckpt_process_look(thread, &engine->origins.host, &look)) {
+        return;
+    }
+    pthread_mutex_lock(&engine->lock);
+    struct ckpt_origin_process *entry = entry_of(&engine->origins, &look.key);
+    if (!entry->wrote) {
+        add_read(entry, &read);
+    }
+    if (base) {
+        entry->base = version->recipe;
+        entry->has_base = true;
+    }
     pthread_mutex_unlock(&engine->lock);
+}
+
+void ckpt_engine_reads_version(struct ckpt_engine *engine, pid_t thread, const struct ckpt_version *version)
+{
+    bool base = version->size >= READ_MIN;
+    if (base || says_checkpoint(engine, version->name)) {
+        note_read(engine, thread, version, version->number, base);
+    }
 }
 
 void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd)
@@ -61,51 +200,199 @@ void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd)
     struct stat st;
     struct ckpt_version version;
     uint64_t dir = 0;
-    if (ckpt_host_fstat(fd, &st) != 0 || st.st_size < READ_MIN ||
-        ckpt_live_path(engine->store, fd, path) != CKPT_OK ||
+    if (ckpt_host_fstat(fd, &st) != 0 || ckpt_live_path(engine->store, fd, path) != CKPT_OK) {
+        return;
+    }
+    const char *slash = strrchr(path, '/');
+    bool base = st.st_size >= READ_MIN;
+    if ((!base && !says_checkpoint(engine, slash == NULL ? path : slash + 1)) ||
         ckpt_catalog_resolve(engine->store, path, &dir, name) != CKPT_OK ||
         ckpt_catalog_version(engine->store, dir, name, 0, &version) != CKPT_OK) {
         return;
     }
-    ckpt_engine_reads_recipe(engine, thread, &version.recipe);
+    /* What waits becomes a version whose number isn't given yet. */
+    bool waits = ckpt_engine_is_pending(engine, st.st_dev, st.st_ino);
+    note_read(engine, thread, &version, waits ? 0 : version.number, base);
 }
 
-void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, dev_t dev, ino_t ino)
+/* ---- writing ---- */
+
+/* With engine->lock: the entry of an inode, or NULL. */
+static struct ckpt_origin_file *find_file(struct ckpt_origins *origins, dev_t dev, ino_t ino)
+{
+    for (unsigned i = 0; i < CKPT_ORIGIN_FILES; i++) {
+        struct ckpt_origin_file *file = &origins->files[i];
+        if (file->used && file->ino == ino && file->dev == dev) {
+            return file;
+        }
+    }
+    return NULL;
+}
+
+/* With engine->lock. */
+static void forget_file(struct ckpt_origins *origins, dev_t dev, ino_t ino)
+{
+    struct ckpt_origin_file *file = find_file(origins, dev, ino);
+    if (file != NULL) {
+        ckpt_origin_release(&file->info);
+        file->used = false;
+    }
+}
+
+/* With engine->lock: INFO, whose reference it takes, is what is known of the inode. */
+static void put_file(struct ckpt_origins *origins, dev_t dev, ino_t ino, const struct ckpt_origin_info *info)
+{
+    forget_file(origins, dev, ino);
+    struct ckpt_origin_file *file = &origins->files[origins->next_file];
+    origins->next_file = (origins->next_file + 1) % CKPT_ORIGIN_FILES;
+    ckpt_process_release(file->info.process);
+    *file = (struct ckpt_origin_file){.used = true, .dev = dev, .ino = ino, .info = *info};
+}
+
+/* What the process is, with a reference; read when it isn't known yet or executes something else by now. NULL: can't be. */
+static struct ckpt_process *process_of(struct ckpt_engine *engine, pid_t thread, struct ckpt_process_key *key)
+{
+    struct ckpt_origins *origins = &engine->origins;
+    struct ckpt_process_look look;
+    struct ckpt_process *process = NULL;
+    if (!ckpt_process_look(thread, &origins->host, &look)) {
+        return NULL;
+    }
+    *key = look.key;
+    pthread_mutex_lock(&engine->lock);
+    const struct ckpt_origin_process *entry = find_process(origins, key);
+    if (entry != NULL && entry->process != NULL && entry->process->look.image == look.image) {
+        process = ckpt_process_hold(entry->process);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (process == NULL && ckpt_process_read(thread, &origins->host, &process) == CKPT_OK &&
+        !ckpt_process_same(&process->look.key, key)) {
+        ckpt_process_release(process);
+        process = NULL;
+    }
+    return process;
+}
+
+/* FIRST: a name that says checkpoint, so from here on what the process reads is no beginning. */
+static void note_write(struct ckpt_engine *engine, pid_t thread, const struct stat *st, bool first)
+{
+    struct ckpt_origins *origins = &engine->origins;
+    struct ckpt_process_key key;
+    struct ckpt_origin_info info = {.process = process_of(engine, thread, &key)};
+    pthread_mutex_lock(&engine->lock);
+    if (info.process == NULL) {
+        forget_file(origins, st->st_dev, st->st_ino);
+    } else {
+        struct ckpt_origin_process *entry = entry_of(origins, &key);
+        if (entry->process != info.process) {
+            ckpt_process_release(entry->process);
+            entry->process = ckpt_process_hold(info.process);
+        }
+        info.parent = parent_of(entry);
+        info.base = entry->base;
+        info.has_base = entry->has_base;
+        if (first && !entry->wrote) {
+            entry->parent = info.parent;
+            entry->wrote = true;
+        }
+        put_file(origins, st->st_dev, st->st_ino, &info);
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, int fd)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    if (ckpt_host_fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return;
+    }
+    bool named = ckpt_live_path(engine->store, fd, path) == CKPT_OK;
+    const char *slash = named ? strrchr(path, '/') : NULL;
+    const char *name = slash == NULL ? path : slash + 1;
+    if (named && may_be_captured(engine, name)) {
+        note_write(engine, thread, &st, says_checkpoint(engine, name));
+        return;
+    }
+    /* The number of an inode that was another file before. */
+    pthread_mutex_lock(&engine->lock);
+    forget_file(&engine->origins, st.st_dev, st.st_ino);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void ckpt_origin_copied(struct ckpt_engine *engine, dev_t dev, ino_t ino, const struct stat *copy)
+{
+    const struct ckpt_origin_file *file = find_file(&engine->origins, dev, ino);
+    if (file != NULL && (dev != copy->st_dev || ino != copy->st_ino)) {
+        struct ckpt_origin_info info;
+        copy_info(&info, &file->info);
+        put_file(&engine->origins, copy->st_dev, copy->st_ino, &info);
+    }
+}
+
+bool ckpt_origin_of(struct ckpt_engine *engine, const struct stat *st, struct ckpt_origin_info *out)
+{
+    pthread_mutex_lock(&engine->lock);
+    const struct ckpt_origin_file *file = find_file(&engine->origins, st->st_dev, st->st_ino);
+    if (file != NULL) {
+        copy_info(out, &file->info);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return file != NULL;
+}
+
+/* ---- captures ---- */
+
+/* With engine->lock. */
+static struct ckpt_origin_capture *find_capture(struct ckpt_origins *origins, uint64_t sequence)
+{
+    for (unsigned i = 0; i < CKPT_ORIGIN_CAPTURES; i++) {
+        if (origins->captures[i].used && origins->captures[i].sequence == sequence) {
+            return &origins->captures[i];
+        }
+    }
+    return NULL;
+}
+
+void ckpt_origin_publish(struct ckpt_engine *engine, uint64_t sequence, const struct stat *st)
 {
     struct ckpt_origins *origins = &engine->origins;
     pthread_mutex_lock(&engine->lock);
-    bool any = origins->read_next != 0 || origins->reads[0].group != 0;
-    pthread_mutex_unlock(&engine->lock);
-    if (!any) {
-        return;
+    struct ckpt_origin_capture *capture = find_capture(origins, sequence);
+    if (capture != NULL) {
+        /* Of a transaction that came to nothing. */
+        ckpt_origin_release(&capture->info);
+        capture->used = false;
     }
-    pid_t group = group_of(thread);
-    pthread_mutex_lock(&engine->lock);
-    for (unsigned i = 0; i < CKPT_ORIGINS; i++) {
-        if (group > 0 && origins->reads[i].group == group) {
-            origins->written[origins->written_next] = (struct ckpt_origin){
-                .dev = dev, .ino = ino, .recipe = origins->reads[i].recipe, .known = true};
-            origins->written_next = (origins->written_next + 1) % CKPT_ORIGINS;
-            break;
+    const struct ckpt_origin_file *file = find_file(origins, st->st_dev, st->st_ino);
+    if (file != NULL) {
+        /* A file that has become a checkpoint under a name that didn't say so was the first as well. */
+        struct ckpt_origin_process *entry = find_process(origins, &file->info.process->look.key);
+        if (entry != NULL && !entry->wrote) {
+            entry->parent = file->info.parent;
+            entry->wrote = true;
         }
+        capture = &origins->captures[origins->next_capture];
+        origins->next_capture = (origins->next_capture + 1) % CKPT_ORIGIN_CAPTURES;
+        ckpt_process_release(capture->info.process);
+        capture->used = true;
+        capture->sequence = sequence;
+        copy_info(&capture->info, &file->info);
     }
     pthread_mutex_unlock(&engine->lock);
 }
 
-bool ckpt_origin_find(struct ckpt_engine *engine, const struct stat *st, struct ckpt_id *recipe)
+bool ckpt_origin_of_capture(struct ckpt_engine *engine, uint64_t sequence, struct ckpt_origin_info *out)
 {
-    const struct ckpt_origins *origins = &engine->origins;
-    bool found = false;
     pthread_mutex_lock(&engine->lock);
-    /* The newest one. */
-    for (unsigned i = 0; !found && i < CKPT_ORIGINS; i++) {
-        const struct ckpt_origin *origin =
-            &origins->written[(origins->written_next + CKPT_ORIGINS - 1 - i) % CKPT_ORIGINS];
-        found = origin->known && origin->dev == st->st_dev && origin->ino == st->st_ino;
-        if (found) {
-            *recipe = origin->recipe;
-        }
+    const struct ckpt_origin_capture *capture = find_capture(&engine->origins, sequence);
+    if (capture != NULL) {
+        copy_info(out, &capture->info);
     }
     pthread_mutex_unlock(&engine->lock);
-    return found;
+    if (capture == NULL) {
+        return false;
+    }
+    ckpt_process_complete(out->process, &engine->origins.host);
+    return true;
 }

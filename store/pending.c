@@ -182,6 +182,9 @@ void ckpt_pending_retry(struct ckpt_engine *engine, dev_t dev, ino_t ino)
 void ckpt_pending_rekey(struct ckpt_engine *engine, struct ckpt_job *job, const struct stat *st)
 {
     retry(engine, job);
+    if (job->held != NULL) {
+        ckpt_origin_copied(engine, job->held->key.dev, job->held->key.ino, st);
+    }
     let_go(engine, unhold(job));
     /* Nobody but the queue has this inode: without memory it is merely not found by it. */
     struct ckpt_held *held = held_of(engine, st);

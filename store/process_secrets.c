@@ -386,10 +386,10 @@ static void put_word(struct redactor *r, const char *word, size_t n)
 /* The bytes of the word at TEXT; what is in quotes belongs to it when it is the value of a secret. */
 static size_t word_size(const struct redactor *r, const char *text, size_t n)
 {
-    char quote = r->value_next && (text[0] == '"' || text[0] == '\'') ? text[0] : '\0';
+    bool quoted = r->value_next && (text[0] == '"' || text[0] == '\'');
     size_t i = 0;
-    if (quote != '\0') {
-        const char *end = memchr(text + 1, quote, n - 1);
+    if (quoted) {
+        const char *end = memchr(text + 1, text[0], n - 1);
         i = end == NULL ? n : (size_t)(end - text);
     }
     while (i < n && !isspace((unsigned char)text[i])) {

@@ -57,6 +57,7 @@ struct ckpt_engine_config {
     const struct ckpt_filter *filter; /* outlives the engine */
     struct ckpt_cache *cache;       /* for promotion; outlives the engine */
     struct ckpt_runs *runs;         /* to be kept up to date; outlives the engine; may be NULL */
+    const char *mountpoint;         /* where the store is mounted, without symbolic links; NULL: nowhere. Outlives the engine */
     struct ckpt_engine_hooks hooks;
     void *hooks_arg;
 };
@@ -86,12 +87,12 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine,
                                                      const char *name);
 
 /*
- * What THREAD (a thread id of the daemon's pid namespace) does, to find out which checkpoint a run started from: it has opened the
- * live file FD, or the version with that recipe, for reading; it has opened an inode for writing.
+ * What THREAD (a thread id of the daemon's pid namespace) does, to find out who wrote a checkpoint and which one a run started
+ * from: it has opened the live file FD, or a version, for reading; it has opened the live file FD for writing.
  */
 void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd);
-void ckpt_engine_reads_recipe(struct ckpt_engine *engine, pid_t thread, const struct ckpt_id *recipe);
-void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, dev_t dev, ino_t ino);
+void ckpt_engine_reads_version(struct ckpt_engine *engine, pid_t thread, const struct ckpt_version *version);
+void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, int fd);
 
 /* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
