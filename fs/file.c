@@ -102,6 +102,9 @@ static int make_changeable(struct ckptfs *fs, struct inode *inode, bool empties,
     if (ckpt_store_stopped(fs->store)) {
         return EROFS;
     }
+    if (atomic_load(&inode->retired)) {
+        return ESTALE;
+    }
     inode_find_name(fs, inode);
     if (atomic_load(&inode->uncaptured)) {
         int failed = capture(fs, inode);
@@ -328,24 +331,35 @@ static int create_new(fuse_req_t req, struct inode *parent, const char *name, mo
     return err;
 }
 
+/* A new file, or the one that is there. */
+static int create_or_find(fuse_req_t req, struct inode *parent, const char *name, mode_t mode,
+                          struct fuse_file_info *fi, struct fuse_entry_param *entry)
+{
+    for (;;) {
+        int made = create_new(req, parent, name, mode);
+        if (made == 0) {
+            /* It is empty, and a truncation would have ext4 write out at the close what is written from here on. */
+            fi->flags &= ~O_TRUNC;
+        } else if (made != EEXIST || (fi->flags & O_EXCL) != 0) {
+            return made;
+        }
+        int err = inode_lookup(ckptfs_of(req), parent, name, entry);
+        if (err != ENOENT || made == 0) {
+            return err;
+        }
+        /* Somebody else was faster, and then it was removed. */
+    }
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *parent = inode_of(fs, parent_node);
     struct fuse_entry_param entry;
-    int err = parent->view != NULL               ? EROFS
-              : ckpt_store_stopped(fs->store)    ? EROFS
-                                                 : create_new(req, parent, name, mode);
-    if (err == 0) {
-        /* It is empty, and a truncation would have ext4 write out at the close what is written from here on. */
-        fi->flags &= ~O_TRUNC;
-    } else if (err == EEXIST && (fi->flags & O_EXCL) == 0) {
-        err = 0; /* somebody else was faster: open theirs */
-    }
-    if (err == 0) {
-        err = inode_lookup(fs, parent, name, &entry);
-    }
+    int err = parent->view != NULL || ckpt_store_stopped(fs->store)
+                  ? EROFS
+                  : create_or_find(req, parent, name, mode, fi, &entry);
     if (err != 0) {
         fuse_reply_err(req, err);
         return;

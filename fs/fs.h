@@ -17,6 +17,7 @@
 struct inode_table;
 struct ctl_server;
 struct log;
+struct notifier;
 struct passthrough;
 struct view_set;
 
@@ -32,6 +33,7 @@ struct ckptfs {
     struct inode_table *inodes;
     struct view_set *views;
     struct passthrough *passthrough;
+    struct notifier *notifier;
     struct ctl_server *ctl;
     struct log *log;
     char *mountpoint;      /* absolute */

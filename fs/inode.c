@@ -1,4 +1,5 @@
 #include "inode.h"
+#include "notify.h"
 #include "view.h"
 #include <assert.h>
 #include <ckpt/host.h>
@@ -13,7 +14,7 @@ struct inode_table {
     struct inode *root;
     pthread_mutex_t lock;
     struct inode *live; /* hash by host inode; lock */
-    struct inode *claimed_by_engine; /* with one lookup; the engine's thread only */
+    struct inode *claimed_by_engine; /* list, each with one lookup; the engine's thread only */
 };
 
 static struct inode *new_inode(int fd, const struct stat *st)
@@ -407,20 +408,26 @@ bool inode_writing(void *arg, dev_t dev, ino_t ino)
     return writing;
 }
 
-bool inode_claim(void *arg, dev_t dev, ino_t ino)
+bool inode_claim(void *arg, dev_t dev, ino_t ino, bool readers)
 {
     struct ckptfs *fs = arg;
     struct inode *inode = hold(fs, dev, ino);
     if (inode == NULL) {
         return true; /* and nobody can look it up while the names are locked */
     }
+    if (inode->by_engine) {
+        inode_forget(fs, inode, 1);
+        return true;
+    }
     pthread_mutex_lock(&inode->lock);
-    bool claimed = !inode->claimed && inode->handles == 0;
+    bool claimed = !inode->claimed && (readers ? inode->writers : inode->handles) == 0;
     if (claimed) {
         inode->claimed = true;
     }
     pthread_mutex_unlock(&inode->lock);
     if (claimed) {
+        inode->by_engine = true;
+        inode->next_claimed = fs->inodes->claimed_by_engine;
         fs->inodes->claimed_by_engine = inode;
     } else {
         inode_forget(fs, inode, 1);
@@ -431,15 +438,52 @@ bool inode_claim(void *arg, dev_t dev, ino_t ino)
 void inode_disclaim(void *arg)
 {
     struct ckptfs *fs = arg;
-    struct inode *inode = fs->inodes->claimed_by_engine;
-    if (inode == NULL) {
+    struct inode *inode = NULL;
+    while ((inode = fs->inodes->claimed_by_engine) != NULL) {
+        fs->inodes->claimed_by_engine = inode->next_claimed;
+        inode->by_engine = false;
+        inode_unclaim(inode);
+        /* What it occupies is not what the kernel remembers. */
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, inode_node(fs, inode), -1, 0);
+        inode_forget(fs, inode, 1);
+    }
+}
+
+void inode_unlinked(void *arg, dev_t dev, ino_t ino)
+{
+    struct ckptfs *fs = arg;
+    struct inode *inode = hold(fs, dev, ino);
+    if (inode != NULL) {
+        atomic_store(&inode->retired, true);
+        inode_forget(fs, inode, 1);
+    }
+}
+
+void inode_removed(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name, dev_t dev, ino_t ino)
+{
+    struct ckptfs *fs = arg;
+    struct inode *parent = hold(fs, dir_dev, dir_ino);
+    struct inode *inode = hold(fs, dev, ino);
+    if (parent != NULL && inode != NULL) {
+        notify_removed(fs->notifier, parent, name, inode);
         return;
     }
-    fs->inodes->claimed_by_engine = NULL;
-    inode_unclaim(inode);
-    /* What it occupies is not what the kernel remembers. */
-    (void)fuse_lowlevel_notify_inval_inode(fs->session, inode_node(fs, inode), -1, 0);
-    inode_forget(fs, inode, 1);
+    /* What has no node the kernel doesn't know. */
+    if (parent != NULL) {
+        inode_forget(fs, parent, 1);
+    }
+    if (inode != NULL) {
+        inode_forget(fs, inode, 1);
+    }
+}
+
+void inode_appeared(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name)
+{
+    struct ckptfs *fs = arg;
+    struct inode *parent = hold(fs, dir_dev, dir_ino);
+    if (parent != NULL) {
+        notify_appeared(fs->notifier, parent, name);
+    }
 }
 
 void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,

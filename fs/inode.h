@@ -17,6 +17,10 @@
  * keeps its number and changes what it stands for (dup3), so whoever is using it gets the one or the other. Names
  * are locked meanwhile (ckpt_engine_names_lock), so every lookup agrees with the table.
  *
+ * The engine may also take a file's name away (rotation), which the kernel learns a moment later (notify.h). Whoever has
+ * it open reads on. Who opens it for writing in that moment, by the name that the kernel still has, must not write into a
+ * file without a name: he is told ESTALE, upon which the kernel looks the name up anew.
+ *
  * Views (fs/view.h) have nodes of their own, with no host inode.
  */
 #ifndef CKPTFS_INODE_H
@@ -50,6 +54,8 @@ struct inode {
     pthread_mutex_t lock;
     pthread_cond_t unclaimed;
     bool claimed;
+    bool by_engine;             /* the engine's thread only */
+    struct inode *next_claimed; /* likewise */
     unsigned handles;
     unsigned writers;
     enum open_kind kind;
@@ -64,6 +70,7 @@ struct inode {
     struct timespec ctime_host;
     struct timespec ctime_shown;
     atomic_bool uncaptured; /* what it is now should be in pending/ and could not be put there */
+    atomic_bool retired;    /* the engine took its last name away: no more opening for writing */
 
     UT_hash_handle hh; /* inode_table.lock */
 };
@@ -106,10 +113,13 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st);
 
 /* The engine's hooks that concern inodes; ARG is the struct ckptfs. */
 bool inode_writing(void *arg, dev_t dev, ino_t ino);
-bool inode_claim(void *arg, dev_t dev, ino_t ino);
+bool inode_claim(void *arg, dev_t dev, ino_t ino, bool readers);
 void inode_disclaim(void *arg);
 void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,
                      const struct ckpt_stub *stub);
 void inode_touched(void *arg, const struct stat *before, const struct stat *after);
+void inode_unlinked(void *arg, dev_t dev, ino_t ino);
+void inode_removed(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name, dev_t dev, ino_t ino);
+void inode_appeared(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name);
 
 #endif

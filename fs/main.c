@@ -9,6 +9,7 @@
 #include "inode.h"
 #include "log.h"
 #include "mountpoint.h"
+#include "notify.h"
 #include "ops.h"
 #include "options.h"
 #include "passthrough.h"
@@ -271,7 +272,10 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
                   .exchanged = inode_exchanged,
-                  .touched = inode_touched},
+                  .touched = inode_touched,
+                  .unlinked = inode_unlinked,
+                  .removed = inode_removed,
+                  .appeared = inode_appeared},
         .hooks_arg = fs,
     };
     return ckpt_engine_start(fs->store, &config, &fs->engine);
@@ -305,6 +309,9 @@ static enum ckpt_err start_all(struct daemon *d)
     }
     if (err == CKPT_OK) {
         err = view_set_create(&fs->views);
+    }
+    if (err == CKPT_OK) {
+        err = notifier_create(fs, &fs->notifier);
     }
     if (err == CKPT_OK) {
         err = start_engine(fs, d->options);
@@ -347,6 +354,7 @@ static void stop_all(struct daemon *d)
         (void)pthread_join(d->greeter, NULL);
     }
     stop_engine(fs);
+    notifier_free(fs->notifier);
     view_set_free(fs);
     inode_table_free(fs->inodes);
     ckpt_cache_free(fs->cache);

@@ -258,7 +258,9 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *nam
         err = errno;
     }
     ckpt_engine_names_unlock(fs->engine);
-    if (err == ENOENT) {
+    if (err == 0) {
+        ckpt_engine_name_gone(fs->engine, parent->fd, name);
+    } else if (err == ENOENT) {
         err = view_remove(fs, parent, name);
     }
     fuse_reply_err(req, err);
@@ -311,6 +313,12 @@ static bool has_changed(struct inode *parent, const char *name, const struct mov
            (st.st_ino != moved->st.st_ino || st.st_dev != moved->st.st_dev);
 }
 
+static bool exists(struct inode *parent, const char *name)
+{
+    struct stat st;
+    return ckpt_host_fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* The rename has happened, whatever becomes of this. */
 static void record_move(struct ckptfs *fs, const struct moved *moved, const char *name)
 {
@@ -332,6 +340,7 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
     struct moved moved = {.fd = -1};
     struct moved other = {.fd = -1};
     bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    bool replaces = false;
     bool again = true;
     int err = 0;
     while (again && err == 0) {
@@ -349,12 +358,20 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
         }
         ckpt_engine_names_lock(fs->engine);
         again = has_changed(from, name, &moved) || (exchange && has_changed(to, new_name, &other));
+        replaces = exists(to, new_name);
         if (!again && ckpt_host_renameat2(from->fd, name, to->fd, new_name, flags) != 0) {
             err = errno;
         }
         ckpt_engine_names_unlock(fs->engine);
     }
     if (err == 0) {
+        /* A directory takes its id and all that is in it along. */
+        if (!S_ISDIR(moved.st.st_mode)) {
+            ckpt_engine_name_gone(fs->engine, from->fd, name);
+        }
+        if (replaces) {
+            ckpt_engine_name_gone(fs->engine, to->fd, new_name);
+        }
         record_move(fs, &moved, new_name);
         if (exchange) {
             record_move(fs, &other, name);

@@ -577,7 +577,8 @@ static enum ckpt_err fill_stub(struct ckpt_engine *engine, int fd, const struct 
     return sync_unmarked(fd);
 }
 
-static void stamp_promoted(struct ckpt_engine *engine, int fd)
+/* A stamp is for the newest capture, which a stub that was given back (revive.c) need not be. */
+static void stamp_promoted(struct ckpt_engine *engine, int fd, const struct ckpt_stub *stub)
 {
     char path[PATH_MAX];
     char parent[PATH_MAX];
@@ -591,7 +592,12 @@ static void stamp_promoted(struct ckpt_engine *engine, int fd)
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent,
                                      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (parent_fd >= 0 && ckpt_live_dir_id(engine->store, parent_fd, &dir) == CKPT_OK) {
-        struct ckpt_stamp stamp = ckpt_stamp_of(&st);
+        struct ckpt_file row;
+        struct ckpt_stamp stamp = {.ino = st.st_ino};
+        if (ckpt_catalog_file(engine->store, dir, name, &row) == CKPT_OK &&
+            ckpt_id_equal(&row.recipe, &stub->recipe)) {
+            stamp = ckpt_stamp_of(&st);
+        }
         ckpt_stamp_save(engine, dir, name, &stamp, (uint64_t)st.st_blocks * 512);
     }
     ckpt_host_close(parent_fd);
@@ -611,7 +617,7 @@ enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep)
     }
     err = keep ? fill_stub(engine, writable, &stub) : empty_stub(writable, &stub);
     if (err == CKPT_OK && keep) {
-        stamp_promoted(engine, writable);
+        stamp_promoted(engine, writable, &stub);
     }
     ckpt_host_close(writable);
     return err;

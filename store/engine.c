@@ -1,8 +1,8 @@
 /*
  * The engine's thread: what to do next, one bounded step after the other.
  *
- * In order of urgency: what somebody waits for (commands), closed files, stamps and directory rows to save, hot
- * files over the limit, garbage, free pages. Nothing here holds a lock that a trainer needs for longer than a rename.
+ * In order of urgency: what somebody waits for (commands), closed files, stamps and directory rows to save, names that
+ * have gone, hot files over the limit, garbage, free pages. Nothing here holds a lock that a trainer needs for longer than a rename.
  */
 #include "catalog_txn.h"
 #include "engine_parts.h"
@@ -362,9 +362,20 @@ static bool step_punch(struct ckpt_engine *engine)
     return engine->punch;
 }
 
+/* Names that users have taken away. Nobody wants to know yet. */
+static bool step_gone(struct ckpt_engine *engine)
+{
+    struct ckpt_gone *list = NULL;
+    bool overflow = false;
+    ckpt_gone_take(engine, &list, &overflow);
+    bool worked = list != NULL || overflow;
+    ckpt_gone_free(list);
+    return worked;
+}
+
 /* ---- commands ---- */
 
-static enum ckpt_err submit(struct ckpt_engine *engine, struct ckpt_command *command)
+enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command)
 {
     pthread_mutex_lock(&engine->lock);
     LL_APPEND(engine->commands, command);
@@ -509,7 +520,7 @@ enum ckpt_err ckpt_engine_forget(struct ckpt_engine *engine, const char *path,
                                  const uint32_t *numbers, size_t n)
 {
     struct ckpt_command command = {.run = run_forget, .path = path, .numbers = numbers, .count = n};
-    return submit(engine, &command);
+    return ckpt_command_submit(engine, &command);
 }
 
 static enum ckpt_err run_forget_pending(struct ckpt_engine *engine, struct ckpt_command *command)
@@ -540,7 +551,7 @@ enum ckpt_err ckpt_engine_forget_pending(struct ckpt_engine *engine, const char 
                                          uint64_t *files, uint64_t *bytes)
 {
     struct ckpt_command command = {.run = run_forget_pending, .path = path};
-    enum ckpt_err err = submit(engine, &command);
+    enum ckpt_err err = ckpt_command_submit(engine, &command);
     if (err == CKPT_OK) {
         *files = command.files;
         *bytes = command.bytes;
@@ -557,7 +568,7 @@ static enum ckpt_err run_demote(struct ckpt_engine *engine, struct ckpt_command 
 enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path)
 {
     struct ckpt_command command = {.run = run_demote, .path = path};
-    return submit(engine, &command);
+    return ckpt_command_submit(engine, &command);
 }
 
 /* ---- flush and status ---- */
@@ -704,7 +715,7 @@ enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most
 static bool step(struct ckpt_engine *engine)
 {
     return step_command(engine) || step_ingest(engine) || step_missed(engine) || step_save(engine) ||
-           step_hot(engine) || step_sweep(engine) || step_punch(engine);
+           step_gone(engine) || step_hot(engine) || step_sweep(engine) || step_punch(engine);
 }
 
 /* With engine->lock: milliseconds until there may be something to do. */
@@ -831,6 +842,7 @@ static void destroy(struct ckpt_engine *engine)
     ckpt_codec_free(engine->codec);
     ckpt_pending_free_all(engine);
     ckpt_origins_clear(engine);
+    ckpt_gone_free(engine->gone);
     LL_FOREACH_SAFE (engine->stamps, saved, next_saved) {
         free(saved);
     }

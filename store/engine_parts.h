@@ -10,6 +10,10 @@
  *     publish.c    versions become checkpoints, see publish.h
  *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
  *     hot.c        which live files are hot, and making them cold
+ *     standing.c   whether a live name is a version
+ *     retire.c     taking live names of versions away
+ *     revive.c     giving them back, as stubs
+ *     gone.c       names that users have taken away
  *     reconcile.c  at start: live/ against the catalog
  *     ballast.c    host space for forgetting on a full disk
  */
@@ -76,6 +80,14 @@ struct ckpt_dir_row {
     struct ckpt_dir_row *next;
 };
 
+/* A name that isn't what it was: unlinked, moved away, or replaced by a rename; of a file or of a directory. */
+struct ckpt_gone {
+    struct ckpt_gone *prev;
+    struct ckpt_gone *next;
+    uint64_t dir; /* the directory that it stood in */
+    char name[];
+};
+
 /* A call of another thread that the engine's thread carries out. */
 struct ckpt_command {
     enum ckpt_err (*run)(struct ckpt_engine *engine, struct ckpt_command *command);
@@ -88,6 +100,9 @@ struct ckpt_command {
     bool done;
     struct ckpt_command *next;
 };
+
+/* Has the engine's thread run it between two steps, and waits for it. Another thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command);
 
 struct ckpt_txn;
 
@@ -182,6 +197,9 @@ struct ckpt_engine {
     struct ckpt_saved_stamp *stamps;
     struct ckpt_dir_row *dir_rows;      /* oldest first */
     enum ckpt_err rows_error;           /* why they can't be saved, when it isn't the disk */
+    struct ckpt_gone *gone;             /* oldest first */
+    unsigned gone_count;
+    bool gone_overflow;                 /* some were not kept: look at everything */
     struct ckpt_command *commands;      /* oldest first */
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */
@@ -333,6 +351,76 @@ CKPT_MUST_USE enum ckpt_err ckpt_hot_enforce(struct ckpt_engine *engine, bool *w
 CKPT_MUST_USE enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool asked);
 /* Counts the host bytes of captured live files by looking at them. Any thread. */
 CKPT_MUST_USE enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t *bytes);
+
+/* ---- standing.c ---- */
+
+/* Version NUMBER of that file is what should be live. */
+struct ckpt_live_name {
+    uint64_t dir;
+    char name[NAME_MAX + 1];
+    uint32_t number;
+};
+
+/*
+ * Whether the live file NAME in DIR is known to be version NUMBER: by its stamp, or because it is a stub. Of several
+ * versions with the same content it is the newest. False as well when only reading it could tell (its ctime has
+ * moved, or it was stamped too early). Any thread.
+ */
+bool ckpt_live_is_version(struct ckpt_engine *engine, uint64_t dir, const char *name, uint32_t number);
+
+/* Which version a live file with these bytes is: the newest that has them; 0: none. Any thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_live_number(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                                             const struct ckpt_id *recipe, uint32_t *number);
+/* The directory DIR, open for reading; -1 in *FD when it isn't there any more. Any thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_live_open_dir(struct ckpt_engine *engine, uint64_t dir, int *fd);
+/* What ITEM, which stands in DIRFD, is now. UNSURE: only reading can tell. *FD, for the caller to close, also after an
+   error: an O_PATH descriptor of the file, or -1. *ST unless it is GONE. Any thread. */
+enum ckpt_standing { CKPT_GONE, CKPT_OTHER, CKPT_SAME, CKPT_UNSURE };
+CKPT_MUST_USE enum ckpt_err ckpt_live_look(struct ckpt_engine *engine, int dirfd, const struct ckpt_live_name *item,
+                                           int *fd, struct stat *st, enum ckpt_standing *standing);
+/* Reads an UNSURE one: SAME or OTHER. CHANGED: it was written meanwhile. Engine thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_live_compare(struct ckpt_engine *engine, const struct ckpt_live_name *item,
+                                              int fd, const struct stat *st, enum ckpt_standing *standing);
+
+/* ---- retire.c; engine thread ---- */
+
+/*
+ * Taking live files away, as `rm` does; their versions stay. Engine thread, without a transaction; the hooks are called.
+ *
+ * A name that has gone, or is another file or version by now, isn't ours any more and hinders nothing. What only reading
+ * can tell is read and compared. One of ours hinders while it is open for writing or mapped so, while a
+ * closed file waits to become a version under its name, and, with ASK_OPEN, while it is open at all.
+ *
+ * check: *FREE: whether nothing hinders. Errors: a host call or the catalog failed.
+ *
+ * retire: BUSY when something hinders: then nothing was done, except when there are more than CKPT_RETIRE_GROUP names,
+ *   which go in groups of so many. *REMOVED names and *BYTES host bytes that came free, also after an error. With
+ *   ROOT_DIR (0: none), directories from that one downwards that have become empty by it go as well. When it returns
+ *   OK all of that is on the disk. Readers keep what they have open.
+ */
+enum { CKPT_RETIRE_GROUP = 1024 };
+CKPT_MUST_USE enum ckpt_err ckpt_retire_check(struct ckpt_engine *engine, const struct ckpt_live_name *names,
+                                              size_t n, bool ask_open, bool *free);
+CKPT_MUST_USE enum ckpt_err ckpt_retire(struct ckpt_engine *engine, const struct ckpt_live_name *names,
+                                        size_t n, bool ask_open, uint64_t root_dir, size_t *removed,
+                                        uint64_t *bytes);
+
+/* ---- revive.c; engine thread ---- */
+
+/*
+ * Gives live names back: each becomes a stub of its version, with its mode, owner and mtime; directories that are
+ * missing are made again. A name that has that version's bytes already is left alone. EXISTS: one is taken by something else;
+ * NOT_FOUND: there is no such version. After an error nothing has been changed, or it can't be synced. OK: on the disk.
+ */
+CKPT_MUST_USE enum ckpt_err ckpt_revive(struct ckpt_engine *engine, const struct ckpt_live_name *names,
+                                        size_t n);
+
+/* ---- gone.c; any thread ---- */
+
+/* The names that have gone since the last call, oldest first, for the caller to free. *OVERFLOW: there were too many, and
+   any other may be gone as well. A name may be there again, and it may have been nothing that was captured. */
+void ckpt_gone_take(struct ckpt_engine *engine, struct ckpt_gone **list, bool *overflow);
+void ckpt_gone_free(struct ckpt_gone *list); /* NULL is fine */
 
 /* ---- reconcile.c ---- */
 

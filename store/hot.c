@@ -310,7 +310,7 @@ static enum ckpt_err swap_claimed(struct ckpt_engine *engine, struct demotion *d
     void *arg = engine->config.hooks_arg;
     enum ckpt_err err = CKPT_ERR_BUSY;
     pthread_rwlock_wrlock(&engine->names);
-    bool claimed = hooks->claim == NULL || hooks->claim(arg, d->st.st_dev, d->st.st_ino);
+    bool claimed = hooks->claim == NULL || hooks->claim(arg, d->st.st_dev, d->st.st_ino, false);
     if (claimed && ckpt_live_lease(d->fd)) {
         err = swap(engine, d);
         ckpt_live_unlease(d->fd);

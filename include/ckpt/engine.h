@@ -27,15 +27,24 @@ struct ckpt_engine;
 
 /*
  * What the engine asks of a mounted filesystem. All NULL for a store that isn't mounted. Files are
- * named by host device and inode. No other lock of the engine is held when they are called.
+ * named by host device and inode. No other lock of the engine is held when they are called than is said.
  */
 struct ckpt_engine_hooks {
     /* Is it open for writing? Then its capture waits. */
     bool (*writing)(void *arg, dev_t dev, ino_t ino);
-    /* About to exchange it for its stub. False when it is open or just being opened. After true, opens of it
-       wait until disclaim. */
-    bool (*claim)(void *arg, dev_t dev, ino_t ino);
+    /* About to exchange it for its stub, or to take its name away (READERS: those who read may keep it open). False when
+       it is open or just being opened. After true, opens of it wait until disclaim, which is for all that have been
+       claimed; to claim one again is fine. Called with the names locked or not; disclaim without. */
+    bool (*claim)(void *arg, dev_t dev, ino_t ino, bool readers);
     void (*disclaim)(void *arg);
+    /* Its last name has just been taken away; with the names locked and the file claimed. Whoever is about to open
+       it for writing must look the name up once more, or what he writes would be lost. */
+    void (*unlinked)(void *arg, dev_t dev, ino_t ino);
+    /* The engine has taken the name of a file or directory away, or made one (a file or directory), in that directory: the
+       kernel must be told. Called with nothing locked or claimed, but by the engine's thread, which others may be
+       waiting for with a directory locked in the kernel: so it must not wait for the kernel. */
+    void (*removed)(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name, dev_t dev, ino_t ino);
+    void (*appeared)(void *arg, dev_t dir_dev, ino_t dir_ino, const char *name);
     /* Its name has just passed to another inode, which is the same file to users: a stub of it (STUB), or an
        empty file (STUB is NULL). FD is an O_PATH descriptor of that one and ST its stat. Called with the names
        locked, so nobody has seen the name in between. */
@@ -126,6 +135,10 @@ void ckpt_engine_save_dirs(struct ckpt_engine *engine);
 
 /* After the directory FD was renamed or moved. Waits when the catalog knows it. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd);
+
+/* After NAME in directory DIRFD was unlinked, moved away, replaced by a rename, or removed as a directory: remembers it for
+   whoever keeps track of checkpoints. Cheap. */
+void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name);
 
 /*
  * Held for reading around every change of a name below live/ (create, link, unlink, rename, ...), and from looking
