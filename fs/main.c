@@ -345,6 +345,7 @@ static void stop_all(struct daemon *d)
 {
     struct ckptfs *fs = &d->fs;
     ctl_stop(fs->ctl);
+    notifier_quiet(fs->notifier);
     if (fs->session != NULL) {
         fuse_session_unmount(fs->session);
         signals_mounted(d->signals, false);

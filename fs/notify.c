@@ -85,6 +85,16 @@ enum ckpt_err notifier_create(struct ckptfs *fs, struct notifier **out)
     return CKPT_OK;
 }
 
+void notifier_quiet(struct notifier *notifier)
+{
+    if (notifier != NULL) {
+        pthread_mutex_lock(&notifier->lock);
+        notifier->stop = true;
+        pthread_cond_signal(&notifier->wake);
+        pthread_mutex_unlock(&notifier->lock);
+    }
+}
+
 void notifier_free(struct notifier *notifier)
 {
     struct notice *notice = NULL;
@@ -92,10 +102,7 @@ void notifier_free(struct notifier *notifier)
     if (notifier == NULL) {
         return;
     }
-    pthread_mutex_lock(&notifier->lock);
-    notifier->stop = true;
-    pthread_cond_signal(&notifier->wake);
-    pthread_mutex_unlock(&notifier->lock);
+    notifier_quiet(notifier);
     (void)pthread_join(notifier->thread, NULL);
     DL_FOREACH_SAFE (notifier->queue, notice, next) {
         finish(notifier->fs, notice);
