@@ -200,6 +200,8 @@ void ckpt_assemble_gone(struct ckpt_keeper *keeper, struct ckpt_run *run, struct
     if (is_left(c) && c->left == CKPT_LEFT_NOT && !c->hidden) {
         c->left = left;
         c->left_ns = now_ns;
+    } else if (c->left == CKPT_LEFT_DELETED && left == CKPT_LEFT_OVERWRITTEN) {
+        c->left = left; /* a rename over it took the name first */
     }
     ckpt_keeper_touch(keeper, run, c);
 }

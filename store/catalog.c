@@ -749,6 +749,13 @@ static enum ckpt_err put_fresh(struct ckpt_txn *txn, const struct ckpt_version *
     return ckpt_fresh_put_in(txn, &fresh);
 }
 
+enum ckpt_err ckpt_fresh_again_in(struct ckpt_txn *txn, const struct ckpt_version *version)
+{
+    uint64_t sequence = 0;
+    enum ckpt_err err = next_sequence(txn, &sequence);
+    return err == CKPT_OK ? put_fresh(txn, version, sequence) : err;
+}
+
 static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *version,
                                  struct ckpt_file *file)
 {
@@ -801,12 +808,8 @@ enum ckpt_err ckpt_catalog_put_version_in(struct ckpt_store *store, struct ckpt_
         if (err == CKPT_OK) {
             err = put_version_row(txn, &newest);
         }
-        uint64_t sequence = 0;
         if (err == CKPT_OK) {
-            err = next_sequence(txn, &sequence);
-        }
-        if (err == CKPT_OK) {
-            err = put_fresh(txn, &newest, sequence);
+            err = ckpt_fresh_again_in(txn, &newest);
         }
     } else if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
         *added = true;

@@ -370,7 +370,7 @@ static bool check_framework(const struct check *check, bool sharded)
     default:
         break;
     }
-    if (sharded && contents->root[0] == '\0' && contents->indexed_count > 0) {
+    if (sharded && contents->root[0] == '\0' && (contents->indexed_count > 0 || has_any(contents, "*.index.json"))) {
         return say(check, CKPT_COMPLETION_YES, "all shards are there, and the index");
     }
     return quiet(check, sharded ? "all shards are there" : "no marker says when it is complete");

@@ -189,6 +189,17 @@ int64_t ckpt_publish_wait(const struct ckpt_publisher *p)
     return first < 0 ? -1 : wait < 0 ? 0 : wait;
 }
 
+/* Directories that have got their final name by a rename, and of what stood in them by then. */
+static bool is_renamed(const struct ckpt_publisher *p, const char *path, size_t n)
+{
+    for (size_t i = 0; i < CKPT_PUBLISH_RENAMED; i++) {
+        if (strlen(p->renamed[i]) == n && strncmp(p->renamed[i], path, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- which run, which root ---- */
 
 /* Where a version stands: its run, and what of its path names the checkpoint. */
@@ -196,6 +207,8 @@ struct place {
     uint64_t run;
     char path[PATH_MAX]; /* relative to the run */
     size_t root_size;
+    char above[PATH_MAX]; /* relative to live/; so many bytes of it lead to the root, with its name */
+    size_t above_size;
     struct ckpt_recognised what;
     bool skip;
 };
@@ -259,6 +272,7 @@ static enum ckpt_err find_known_root(struct ckpt_publisher *p, const char *path,
         if (is_root_of(run, from, n, &place->what.framework)) {
             place->run = above;
             place->root_size = n;
+            place->above_size = (size_t)(from - path) + n;
             place->what.directory = true;
             place->what.role = CKPT_ROLE_MEMBER;
             (void)snprintf(place->path, sizeof place->path, "%s", from);
@@ -280,6 +294,7 @@ static enum ckpt_err find_place(struct ckpt_publisher *p, const struct ckpt_vers
     }
     (void)strcat(path, path[0] == '\0' ? "" : "/");
     (void)strcat(path, v->name);
+    (void)snprintf(place->above, sizeof place->above, "%s", path);
     ckpt_recognise(path, true, &place->what);
     const struct ckpt_recognised *what = &place->what;
     place->skip = what->role == CKPT_ROLE_TEMPORARY;
@@ -300,6 +315,7 @@ static enum ckpt_err find_place(struct ckpt_publisher *p, const struct ckpt_vers
     const char *from = path + what->root_at;
     place->run = v->dir;
     place->root_size = what->root_size;
+    place->above_size = what->root_at + what->root_size;
     (void)snprintf(place->path, sizeof place->path, "%s", from);
     return dir_above(p, &place->run, slashes(from));
 }
@@ -418,8 +434,11 @@ static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, con
     run->process = at.process != 0 ? at.process : run->process;
     run->finished = false;
     ckpt_keeper_touch(p->engine->keeper, run, c);
+    if (c->status == CKPT_STATUS_COMPLETE && !place->what.directory && ckpt_publish_is_unfinished(p, run, c)) {
+        c->status = CKPT_STATUS_WRITING;
+    }
     if (c->status == CKPT_STATUS_WRITING) {
-        err = watch(p, c, false);
+        err = watch(p, c, is_renamed(p, place->above, place->above_size));
     }
     return err == CKPT_OK ? ckpt_publish_changed(p, run->dir) : err;
 }
@@ -548,7 +567,7 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
     for (size_t i = 0; c != NULL && i < c->n_members; i++) {
         struct ckpt_member *m = &c->members[i];
         if (m->dir == g->dir && strcmp(m->name, g->name) == 0 && !m->gone &&
-            !ckpt_live_is_version(engine, m->dir, m->name, m->number)) {
+            ckpt_publish_is_gone(g->publisher, m)) {
             ckpt_assemble_gone(engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
             g->err = ckpt_publish_changed(g->publisher, dir);
         }
@@ -585,7 +604,7 @@ static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
         }
         for (size_t k = 0; err == CKPT_OK && !c->dropped && !c->hidden && k < c->n_members; k++) {
             struct ckpt_member *m = &c->members[k];
-            if (!m->gone && !ckpt_live_is_there(p->engine, m->dir, m->name)) {
+            if (!m->gone && ckpt_publish_is_gone(p, m)) {
                 ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
                 err = ckpt_publish_changed(p, run->dir);
             }
@@ -627,6 +646,8 @@ static enum ckpt_err take_looks(struct ckpt_publisher *p, bool *worked)
     pthread_mutex_unlock(&p->engine->lock);
     LL_FOREACH_SAFE (looks, look, next) {
         if (err == CKPT_OK) {
+            (void)snprintf(p->renamed[p->next_renamed], sizeof p->renamed[0], "%s", look->path);
+            p->next_renamed = (p->next_renamed + 1) % CKPT_PUBLISH_RENAMED;
             err = ckpt_publish_look(p, look->path);
         }
         *worked = true;

@@ -54,6 +54,8 @@ struct ckpt_learner {
     struct ckpt_learner *next;
 };
 
+enum { CKPT_PUBLISH_RENAMED = 16 };
+
 struct ckpt_publisher {
     struct ckpt_engine *engine;
     struct ckpt_assembler *assembler;
@@ -62,6 +64,8 @@ struct ckpt_publisher {
     uint64_t *changed; /* runs that have something to judge, and to join */
     size_t changed_count;
     size_t changed_room;
+    char renamed[CKPT_PUBLISH_RENAMED][PATH_MAX]; /* directories that came from a temporary name; the oldest give way */
+    unsigned next_renamed;
     bool checked_live; /* whether live files are still there was looked at since the start */
 };
 
@@ -70,6 +74,11 @@ struct ckpt_publisher {
 CKPT_MUST_USE enum ckpt_err ckpt_publish_check(struct ckpt_publisher *publisher, const struct ckpt_run *run,
                                                const struct ckpt_checkpoint *c, const struct ckpt_watched *watched,
                                                bool *complete, char why[192]);
+/* Whether a file of a run is marked as unfinished (NeMo). */
+bool ckpt_publish_is_unfinished(struct ckpt_publisher *publisher, const struct ckpt_run *run,
+                                const struct ckpt_checkpoint *c);
+/* Whether the live file of a member isn't there any more, or is another one for sure. */
+bool ckpt_publish_is_gone(struct ckpt_publisher *publisher, const struct ckpt_member *m);
 /* Everything in the directory PATH (relative to live/) is to be captured, or is fresh again. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path);
 

@@ -259,7 +259,7 @@ static void recognise_member(struct look *look)
     const struct ckpt_run_row *metrics = ckpt_run_row_find(text_of(look, look->count - 1), last->n);
     bool direct = last->at == out->member_at;
     out->role = CKPT_ROLE_MEMBER;
-    out->metrics = metrics != NULL ? metrics->metrics : CKPT_METRICS_NONE;
+    out->metrics = metrics != NULL ? metrics->metrics : CKPT_LOGS_NONE;
     if (row == NULL) {
         struct ckpt_naming naming;
         char name[NAME_SIZE];
@@ -326,7 +326,7 @@ static void recognise_file(struct look *look)
     const struct ckpt_run_row *row = ckpt_run_row_find(name, n);
     if (row == NULL && is_mlflow(look)) {
         out->role = CKPT_ROLE_METRICS;
-        out->metrics = CKPT_METRICS_MLFLOW;
+        out->metrics = CKPT_LOGS_MLFLOW;
         return;
     }
     if (row == NULL && !look->captured && !ckpt_name_is_checkpoint(name, n)) {

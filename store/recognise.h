@@ -38,15 +38,15 @@ enum ckpt_mark {
 };
 
 enum ckpt_metric_source {
-    CKPT_METRICS_NONE,
-    CKPT_METRICS_TRAINER_STATE, /* Transformers' trainer_state.json */
-    CKPT_METRICS_CSV,           /* Lightning, Keras' CSVLogger, Ray's progress.csv, ultralytics */
-    CKPT_METRICS_TFEVENTS,
-    CKPT_METRICS_MLFLOW,
-    CKPT_METRICS_JSON_LINES, /* Ray's result.json, detectron2's metrics.json */
-    CKPT_METRICS_WANDB,
-    CKPT_METRICS_OPTUNA,
-    CKPT_METRICS_JSON, /* Transformers' eval_results.json */
+    CKPT_LOGS_NONE,
+    CKPT_LOGS_TRAINER_STATE, /* Transformers' trainer_state.json */
+    CKPT_LOGS_CSV,           /* Lightning, Keras' CSVLogger, Ray's progress.csv, ultralytics */
+    CKPT_LOGS_TFEVENTS,
+    CKPT_LOGS_MLFLOW,
+    CKPT_LOGS_JSON_LINES, /* Ray's result.json, detectron2's metrics.json */
+    CKPT_LOGS_WANDB,
+    CKPT_LOGS_OPTUNA,
+    CKPT_LOGS_JSON, /* Transformers' eval_results.json */
 };
 
 /* A name that is used again and again for what has other names too, or is overwritten. */

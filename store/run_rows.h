@@ -57,6 +57,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_run_exists_in(struct ckpt_txn *txn, uint64_t di
 
 /* ---- processes: hash of the text -> text ---- */
 
+uint64_t ckpt_process_id(const char *json);
 CKPT_MUST_USE enum ckpt_err ckpt_process_put_in(struct ckpt_txn *txn, const char *json, uint64_t *process);
 CKPT_MUST_USE enum ckpt_err ckpt_process_get_in(struct ckpt_txn *txn, uint64_t process, char **json);
 
@@ -77,6 +78,8 @@ struct ckpt_fresh {
 };
 
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_put_in(struct ckpt_txn *txn, const struct ckpt_fresh *fresh);
+/* The version is fresh once more, with a sequence of its own (catalog.c). */
+CKPT_MUST_USE enum ckpt_err ckpt_fresh_again_in(struct ckpt_txn *txn, const struct ckpt_version *version);
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_del_in(struct ckpt_txn *txn, uint64_t sequence);
 /* The first one from SEQUENCE on. NOT_FOUND. */
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_next_in(struct ckpt_txn *txn, uint64_t sequence, struct ckpt_fresh *out);

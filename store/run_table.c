@@ -149,12 +149,17 @@ static enum ckpt_err copy_text(const void *bytes, size_t n, char **out)
     return CKPT_OK;
 }
 
+uint64_t ckpt_process_id(const char *json)
+{
+    uint64_t id = ckpt_checksum(0, json, strlen(json));
+    return id == 0 ? 1 : id;
+}
+
 enum ckpt_err ckpt_process_put_in(struct ckpt_txn *txn, const char *json, uint64_t *process)
 {
     uint8_t key[DIR_KEY];
     size_t n = strlen(json);
-    uint64_t id = ckpt_checksum(0, json, n);
-    id = id == 0 ? 1 : id;
+    uint64_t id = ckpt_process_id(json);
     ckpt_put_be64(key, id);
     if (n > PROCESS_TEXT_MAX) {
         return CKPT_ERR_INVALID;

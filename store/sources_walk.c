@@ -45,10 +45,10 @@ enum ckpt_walk_what ckpt_walk_what(const char *path)
     if (r.role == CKPT_ROLE_TEMPORARY) {
         return CKPT_WALK_OTHER;
     }
-    if (r.metrics == CKPT_METRICS_NONE) {
+    if (r.metrics == CKPT_LOGS_NONE) {
         ckpt_recognise(path, false, &r); /* MLflow's say it by their directories */
     }
-    if (r.metrics != CKPT_METRICS_NONE || ends_with_one(path, tables, sizeof tables / sizeof tables[0])) {
+    if (r.metrics != CKPT_LOGS_NONE || ends_with_one(path, tables, sizeof tables / sizeof tables[0])) {
         return CKPT_WALK_METRICS;
     }
     return ends_with_one(path, foreign, sizeof foreign / sizeof foreign[0]) ? CKPT_WALK_FOREIGN
