@@ -112,6 +112,7 @@ enum {
     CKPT_ORIGIN_PROCESSES = 64,
     CKPT_ORIGIN_READS = 4, /* distinct ones of a process */
     CKPT_ORIGIN_FILES = 512,
+    CKPT_ORIGIN_OTHERS = 128, /* of them those that get their names later */
     CKPT_ORIGIN_CAPTURES = 512, /* more than one transaction has files */
 };
 
@@ -169,6 +170,7 @@ struct ckpt_origins {
     uint64_t uses;
     struct ckpt_origin_file files[CKPT_ORIGIN_FILES];
     unsigned next_file;
+    unsigned next_other;
     struct ckpt_origin_capture captures[CKPT_ORIGIN_CAPTURES];
     unsigned next_capture;
 };

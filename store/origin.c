@@ -14,6 +14,8 @@
 #include "internal.h"
 #include "recognise.h"
 #include <ckpt/host.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -99,7 +101,16 @@ static struct ckpt_origin_process *find_process(struct ckpt_origins *origins, co
     return NULL;
 }
 
-/* The entry, made if need be in the place of the one that was used longest ago. */
+/* Whether A is rather to be kept than B: free ones go first, then those that have ended, then what was used longest ago. Who
+   trains may read at the start and write hours later, after many others have come and gone. */
+static bool is_worth_more(const struct ckpt_origin_process *a, const struct ckpt_origin_process *b)
+{
+    bool there = a->used > 0 && (kill(a->key.group, 0) == 0 || errno == EPERM);
+    bool other = b->used > 0 && (kill(b->key.group, 0) == 0 || errno == EPERM);
+    return there != other ? there : a->used > b->used;
+}
+
+/* The entry, made if need be in the place of the least worth. */
 static struct ckpt_origin_process *entry_of(struct ckpt_origins *origins, const struct ckpt_process_key *key)
 {
     struct ckpt_origin_process *entry = find_process(origins, key);
@@ -108,7 +119,7 @@ static struct ckpt_origin_process *entry_of(struct ckpt_origins *origins, const 
     }
     entry = &origins->processes[0];
     for (unsigned i = 1; i < CKPT_ORIGIN_PROCESSES; i++) {
-        if (origins->processes[i].used < entry->used) {
+        if (is_worth_more(entry, &origins->processes[i])) {
             entry = &origins->processes[i];
         }
     }
@@ -239,12 +250,15 @@ static void forget_file(struct ckpt_origins *origins, dev_t dev, ino_t ino)
     }
 }
 
-/* With engine->lock: INFO, whose reference it takes, is what is known of the inode. */
-static void put_file(struct ckpt_origins *origins, dev_t dev, ino_t ino, const struct ckpt_origin_info *info)
+/* With engine->lock: INFO, whose reference it takes, is what is known of the inode. Files whose names don't say CHECKPOINT, of
+   which there may be thousands while one is being written, have places of their own. */
+static void put_file(struct ckpt_origins *origins, dev_t dev, ino_t ino, const struct ckpt_origin_info *info,
+                     bool checkpoint)
 {
     forget_file(origins, dev, ino);
-    struct ckpt_origin_file *file = &origins->files[origins->next_file];
-    origins->next_file = (origins->next_file + 1) % CKPT_ORIGIN_FILES;
+    unsigned at = checkpoint ? CKPT_ORIGIN_OTHERS + origins->next_file++ % (CKPT_ORIGIN_FILES - CKPT_ORIGIN_OTHERS)
+                             : origins->next_other++ % CKPT_ORIGIN_OTHERS;
+    struct ckpt_origin_file *file = &origins->files[at];
     ckpt_process_release(file->info.process);
     *file = (struct ckpt_origin_file){.used = true, .dev = dev, .ino = ino, .info = *info};
 }
@@ -273,8 +287,8 @@ static struct ckpt_process *process_of(struct ckpt_engine *engine, pid_t thread,
     return process;
 }
 
-/* FIRST: a name that says checkpoint, so from here on what the process reads is no beginning. */
-static void note_write(struct ckpt_engine *engine, pid_t thread, const struct stat *st, bool first)
+/* CHECKPOINT: the name says so, and from here on what the process reads is no beginning. */
+static void note_write(struct ckpt_engine *engine, pid_t thread, const struct stat *st, bool checkpoint)
 {
     struct ckpt_origins *origins = &engine->origins;
     struct ckpt_process_key key;
@@ -291,11 +305,11 @@ static void note_write(struct ckpt_engine *engine, pid_t thread, const struct st
         info.parent = parent_of(entry);
         info.base = entry->base;
         info.has_base = entry->has_base;
-        if (first && !entry->wrote) {
+        if (checkpoint && !entry->wrote) {
             entry->parent = info.parent;
             entry->wrote = true;
         }
-        put_file(origins, st->st_dev, st->st_ino, &info);
+        put_file(origins, st->st_dev, st->st_ino, &info, checkpoint);
     }
     pthread_mutex_unlock(&engine->lock);
 }
@@ -326,7 +340,7 @@ void ckpt_origin_copied(struct ckpt_engine *engine, dev_t dev, ino_t ino, const 
     if (file != NULL && (dev != copy->st_dev || ino != copy->st_ino)) {
         struct ckpt_origin_info info;
         copy_info(&info, &file->info);
-        put_file(&engine->origins, copy->st_dev, copy->st_ino, &info);
+        put_file(&engine->origins, copy->st_dev, copy->st_ino, &info, true);
     }
 }
 

@@ -166,6 +166,22 @@ static bool is_hexadecimal(const char *word, size_t n)
     return true;
 }
 
+/* A UUID, behind a short word or none: of a run, a device ("GPU-8f9d1c2e-..."). */
+static bool is_uuid(const char *word, size_t n)
+{
+    enum { SIZE = 36, WORD_MAX = 8 };
+    if (n < SIZE || n > SIZE + WORD_MAX || !is_hexadecimal(word + n - SIZE, SIZE)) {
+        return false;
+    }
+    for (size_t i = 0; i < SIZE; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if ((word[n - SIZE + i] == '-') != dash) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The bytes of a token of a known form at TEXT, or 0. */
 static size_t known_form(const char *text, size_t n)
 {
@@ -298,7 +314,7 @@ static void put_run(struct redactor *r, const char *word, size_t at, size_t n, s
 {
     const char *run = word + at;
     hash |= at > 0 && word[at - 1] == '@'; /* name@commit */
-    if (!is_random(run, n) || is_path(run, n, size - at) || (hash && is_hexadecimal(run, n))) {
+    if (!is_random(run, n) || is_uuid(run, n) || is_path(run, n, size - at) || (hash && is_hexadecimal(run, n))) {
         put(r, run, n);
     } else {
         put_stars(r);

@@ -324,7 +324,7 @@ static void the_oldest_files_give_way(void **state)
     struct ckpt_origin_info info = {0};
     struct stat first = {0};
     struct stat st = {0};
-    for (unsigned i = 0; i <= CKPT_ORIGIN_FILES; i++) {
+    for (unsigned i = 0; i <= CKPT_ORIGIN_FILES - CKPT_ORIGIN_OTHERS; i++) {
         (void)snprintf(name, sizeof name, "f%u.pt", i);
         int fd = live_open(w, name, O_RDWR | O_CREAT);
         ckpt_engine_writes(w->engine, getpid(), fd);
@@ -335,10 +335,26 @@ static void the_oldest_files_give_way(void **state)
     assert_false(ckpt_origin_of(w->engine, &first, &info));
     assert_true(ckpt_origin_of(w->engine, &st, &info));
     ckpt_origin_release(&info);
-    for (unsigned i = 0; i <= CKPT_ORIGIN_FILES; i++) { /* empty files are no checkpoints to keep */
-        (void)snprintf(name, sizeof name, "f%u.pt", i);
-        assert_int_equal(unlinkat(ckpt_store_livefd(w->u->store), name, 0), 0);
+}
+
+static void other_files_don_t_drive_out_checkpoints(void **state)
+{
+    struct world *w = *state;
+    struct ckpt_origin_info info = {0};
+    char name[32];
+    pid_t process = new_process(w);
+    write_file(w, process, "a.pt", SMALL);
+    for (unsigned i = 0; i <= CKPT_ORIGIN_FILES; i++) {
+        (void)snprintf(name, sizeof name, "source%u.c", i);
+        int fd = live_open(w, name, O_RDWR | O_CREAT);
+        ckpt_engine_writes(w->engine, getpid(), fd);
+        assert_int_equal(close(fd), 0);
     }
+    struct stat st = stat_of(w, name);
+    assert_true(ckpt_origin_of(w->engine, &st, &info)); /* it may still become one */
+    ckpt_origin_release(&info);
+    flush(w);
+    assert_written_by(w, "a.pt", 0, process);
 }
 
 static void the_processes_that_did_nothing_for_longest_give_way(void **state)
@@ -362,6 +378,25 @@ static void the_processes_that_did_nothing_for_longest_give_way(void **state)
     assert_parent(w, "c.pt", "a.pt");
 }
 
+static void a_process_that_waits_outlives_those_that_have_ended(void **state)
+{
+    struct world *w = *state;
+    write_file(w, getpid(), "a.pt", SMALL);
+    flush(w);
+    pid_t patient = new_process(w);
+    read_file(w, patient, "a.pt");
+    for (unsigned i = 0; i < 2 * CKPT_ORIGIN_PROCESSES; i++) {
+        pid_t passing = new_process(w);
+        read_file(w, passing, "a.pt");
+        assert_int_equal(kill(passing, SIGKILL), 0);
+        assert_int_equal(waitpid(passing, NULL, 0), passing);
+        w->count--;
+    }
+    write_file(w, patient, "b.pt", SMALL);
+    flush(w);
+    assert_parent(w, "b.pt", "a.pt");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +408,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_version_keeps_its_own_writer, setup, teardown),
         cmocka_unit_test_setup_teardown(an_inode_that_becomes_something_else_is_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(the_oldest_files_give_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(other_files_don_t_drive_out_checkpoints, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_process_that_waits_outlives_those_that_have_ended, setup, teardown),
         cmocka_unit_test_setup_teardown(the_processes_that_did_nothing_for_longest_give_way, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ static const struct {
     {"--endpoint|http://10.0.0.1:8080/v1", NULL},
     {"--master_addr=node-17|--master_port=29500", NULL},
     {"--timestamp|20241124T153000|--range|100000000000000000000000000000000000", NULL},
+    {"CUDA_VISIBLE_DEVICES=GPU-8f9d1c2e-3b4a-5d6e-7f80-91a2b3c4d5e6", NULL},
     {"sk-learn-experiments-baseline", NULL},
     {"--use-auth-token|--lr|1e-4", NULL},
     {"sh|-c|cd /work && python train.py --lr 1e-4 'two words'", NULL},
