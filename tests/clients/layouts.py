@@ -172,8 +172,8 @@ def transformers_staged(run, k):
 
 
 def accelerate(run, k):
-    """accelerate/checkpointing.py, save_accelerator_state: models, optimizers, schedulers, samplers, random states.
-    With automatic names: checkpoint_N, N from 0. No marker."""
+    """accelerate/checkpointing.py, save_accelerator_state (1.0): models, optimizers, schedulers, samplers, random states.
+    With automatic names: checkpoint_N. No marker."""
     where = f"{run}/checkpoint_{k}"
     yield from slowly(f"{where}/model.safetensors", safetensors_bytes(tensors(k), {"format": "pt"}))
     for name, state in (("optimizer.bin", optimizer_state(k)), ("scheduler.bin", {"last_epoch": k}),
@@ -187,7 +187,8 @@ def deepspeed(run, k, ranks=2):
     each rank, with zero_to_fp32.py copied to the parent by rank 0; a barrier; rank 0 rewrites `latest`."""
     tag = f"global_step{100 * k}"
     yield from slowly(f"{run}/{tag}/mp_rank_00_model_states.pt",
-                      torch_bytes({"module": tensors(k), "optimizer": None, "global_steps": 100 * k, "dp_world_size": ranks}))
+                      torch_bytes({"module": tensors(k), "optimizer": None, "global_steps": 100 * k,
+                                   "dp_world_size": ranks}))
     for rank in range(ranks):
         name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
         torch.save({"optimizer_state_dict": optimizer_state(10 * k + rank)}, f"{run}/{tag}/{name}")
@@ -249,7 +250,7 @@ def _nemo_marker(path):
 
 
 def nemo(run, k):
-    """nemo/utils/callbacks/nemo_model_checkpoint.py, _save_checkpoint (1.23): the marker, the file, the marker removed."""
+    """nemo/utils/callbacks/nemo_model_checkpoint.py, _save_checkpoint (1.23): the marker; the file; the marker removed."""
     path = f"{run}/megatron_gpt--val_loss={1 / k:.2f}-step={100 * k}.ckpt"
     marker = _nemo_marker(path)
     put(marker, "")
@@ -334,8 +335,9 @@ def lightning(run, k, name=None, last=None, state=None):
     lightning/pytorch/callbacks/model_checkpoint.py, _save_last_checkpoint: the same again onto last.ckpt (LAST "copy"),
     or a relative symlink (LAST "link").
     """
-    state = state or {"epoch": k, "global_step": 100 * k, "pytorch-lightning_version": "2.4.0", "state_dict": tensors(k),
-                      "optimizer_states": [optimizer_state(k)], "lr_schedulers": [], "callbacks": {}, "loops": {}}
+    state = state or {"epoch": k, "global_step": 100 * k, "pytorch-lightning_version": "2.4.0",
+                      "state_dict": tensors(k), "optimizer_states": [optimizer_state(k)], "lr_schedulers": [],
+                      "callbacks": {}, "loops": {}}
     names = [name or f"epoch={k}-step={100 * k}.ckpt"] + (["last.ckpt"] if last == "copy" else [])
     for name in names:
         descriptor, temporary = tempfile.mkstemp()
@@ -427,7 +429,8 @@ def safetensors_shards(run, k):
     for file, name in names.items():
         yield from slowly(f"{run}/{file}", safetensors_bytes({name: tensors(k)[name]}, {"format": "pt"}))
     yield put_json(f"{run}/model.safetensors.index.json",
-                   {"metadata": {"total_size": 4 * 16 * 24 * 3}, "weight_map": {name: file for file, name in names.items()}})
+                   {"metadata": {"total_size": 4 * 16 * 24 * 3},
+                    "weight_map": {name: file for file, name in names.items()}})
 
 
 def numpy_file(run, k, name=None):
@@ -597,15 +600,16 @@ def keras_csv(path, values, separator=","):
              separator, "\n")
 
 
-def tfevents(path, values):
-    """tensorboard/summary/writer/event_file_writer.py: tag val/loss at the step."""
+def tfevents(path, values, behind=0):
+    """tensorboard/summary/writer/event_file_writer.py: tag val/loss at the step, or so many steps BEHIND it."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     new = not os.path.exists(path)
     with open(path, "ab") as file:
         if new:
             file.write(samples.record(samples.double(1, 1.7e9) + samples.message(3, b"brain.Event:2")))
         for epoch, value in values.items():
-            file.write(samples.event(1.7e9 + epoch, 100 * epoch, samples.value("val/loss", samples.float32(2, value))))
+            file.write(samples.event(1.7e9 + epoch, 100 * epoch - behind,
+                                     samples.value("val/loss", samples.float32(2, value))))
 
 
 def mlflow(top, values):
@@ -620,8 +624,8 @@ def mlflow(top, values):
 def ray_results(trial, values, form="json"):
     """ray/tune/logger/json.py and csv.py (2.9): a line per report; checkpoint_dir_name says which checkpoint it has."""
     for epoch, value in values.items():
-        result = {"val_loss": value, "timestamp": 1700000000 + epoch, "checkpoint_dir_name": f"checkpoint_{epoch - 1:06d}",
-                  "done": False, "training_iteration": epoch, "trial_id": "abc_00000", "pid": 4711}
+        result = {"val_loss": value, "timestamp": 1700000000 + epoch, "done": False, "training_iteration": epoch,
+                  "checkpoint_dir_name": f"checkpoint_{epoch - 1:06d}", "trial_id": "abc_00000", "pid": 4711}
         if form == "json":
             append_text(f"{trial}/result.json", json.dumps(result) + "\n")
         else:
@@ -635,7 +639,7 @@ def wandb_summary(top, epoch, value):
 
 
 def optuna_journal(path, values):
-    """Optuna's own writer (Debian's python3-optuna) or its lines: optuna/storages/_journal/file.py, append_logs (3.1)."""
+    """Optuna's own writer (Debian's python3-optuna), or its lines: optuna/storages/_journal/file.py, append_logs."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         import optuna
@@ -643,9 +647,10 @@ def optuna_journal(path, values):
     except ImportError:
         worker = "74721df8-7ba3-4853-ab7e-c62bfb1bca87-139726863831104"
         if not os.path.exists(path):
-            append_text(path, json.dumps({"op_code": 0, "worker_id": worker, "study_name": "s", "directions": [1]}) + "\n" +
-                        json.dumps({"op_code": 4, "worker_id": worker, "study_id": 0,
-                                    "datetime_start": "2024-11-24T18:43:06.286534"}) + "\n")
+            for operation in ({"op_code": 0, "worker_id": worker, "study_name": "s", "directions": [1]},
+                              {"op_code": 4, "worker_id": worker, "study_id": 0,
+                               "datetime_start": "2024-11-24T18:43:06.286534"}):
+                append_text(path, json.dumps(operation) + "\n")
         for epoch, value in values.items():
             append_text(path, json.dumps({"op_code": 7, "worker_id": worker, "trial_id": 0, "step": epoch,
                                           "intermediate_value": value}) + "\n")
@@ -744,10 +749,9 @@ def check_numbers(top):
         wandb_summary(top, epoch, value)
         optuna_journal(f"{top}/journal.log", {epoch: value})
     lightning_csv(f"{top}/version_0/metrics.csv", values)
-    for path, key, separator in (("plain.csv", "val_loss", ","), ("keras.csv", "val_loss", ";"), ("progress.csv", "val_loss", ","),
-                                 ("version_0/metrics.csv", "val_loss", ",")):
+    for path, separator in (("plain.csv", ","), ("keras.csv", ";"), ("progress.csv", ","), ("version_0/metrics.csv", ",")):
         with open(f"{top}/{path}", newline="") as file:
-            found = [row[key] for row in csv.DictReader(file, delimiter=separator) if row[key]]
+            found = [row["val_loss"] for row in csv.DictReader(file, delimiter=separator) if row["val_loss"]]
         assert found == ["0.5", "0.25"], f"{path}: {found}"
     with open(f"{top}/events.out.tfevents.1700000000.host.1.0", "rb") as file:
         content, count = file.read(), 0

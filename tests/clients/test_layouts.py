@@ -227,6 +227,16 @@ class SingleFiles(ViewCase):
         self.assertIn("unet_epoch_3.pt", latest)
         self.same(latest["unet_epoch_3.pt"], read(self.path("last.pt")), "latest/unet_epoch_3.pt")
 
+    def test_a_last_of_torch_save_is_no_checkpoint_more_either(self):
+        """torch.save puts the name of the file into the archive: the bytes differ, what is saved doesn't."""
+        for k in (1, 2):
+            for name in (f"unet_epoch_{k}.pt", "last.pt"):
+                layouts.torch.save(layouts.full_state(k), self.path(name))
+            self.assertNotEqual(read(self.path(f"unet_epoch_{k}.pt")), read(self.path("last.pt")))
+            self.mount.flush()
+        self.assertEqual(sorted(row["epoch"] for row in self.rows()), [1, 2])
+        self.assertIn("unet_epoch_2.pt", self.shown("latest"))
+
     def test_lightning_with_a_copied_last(self):
         for k in (1, 2):
             self.flushed_save(layouts.lightning, k, last="copy")
