@@ -172,8 +172,8 @@ def transformers_staged(run, k):
 
 
 def accelerate(run, k):
-    """accelerate/checkpointing.py, save_accelerator_state (1.0): models, optimizers, schedulers, samplers, random states.
-    With automatic names: checkpoint_N. No marker."""
+    """accelerate/checkpointing.py, save_accelerator_state (1.0): models, optimizers, schedulers, samplers, random
+    states. With automatic names: checkpoint_N. No marker."""
     where = f"{run}/checkpoint_{k}"
     yield from slowly(f"{where}/model.safetensors", safetensors_bytes(tensors(k), {"format": "pt"}))
     for name, state in (("optimizer.bin", optimizer_state(k)), ("scheduler.bin", {"last_epoch": k}),
@@ -250,7 +250,7 @@ def _nemo_marker(path):
 
 
 def nemo(run, k):
-    """nemo/utils/callbacks/nemo_model_checkpoint.py, _save_checkpoint (1.23): the marker; the file; the marker removed."""
+    """nemo/utils/callbacks/nemo_model_checkpoint.py, _save_checkpoint (1.23): marker, file, marker removed."""
     path = f"{run}/megatron_gpt--val_loss={1 / k:.2f}-step={100 * k}.ckpt"
     marker = _nemo_marker(path)
     put(marker, "")
@@ -749,7 +749,8 @@ def check_numbers(top):
         wandb_summary(top, epoch, value)
         optuna_journal(f"{top}/journal.log", {epoch: value})
     lightning_csv(f"{top}/version_0/metrics.csv", values)
-    for path, separator in (("plain.csv", ","), ("keras.csv", ";"), ("progress.csv", ","), ("version_0/metrics.csv", ",")):
+    for path, separator in (("plain.csv", ","), ("keras.csv", ";"), ("progress.csv", ","),
+                            ("version_0/metrics.csv", ",")):
         with open(f"{top}/{path}", newline="") as file:
             found = [row["val_loss"] for row in csv.DictReader(file, delimiter=separator) if row["val_loss"]]
         assert found == ["0.5", "0.25"], f"{path}: {found}"

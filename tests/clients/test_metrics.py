@@ -130,7 +130,7 @@ class Sources(MetricCase):
         self.each_order("val_loss", self.step_file, layouts.mlflow, self.step)
 
     def test_optuna(self):
-        """One trial whose steps are epochs. The journal has no name for the value, so the policy says what is better."""
+        """One trial whose steps are epochs. The journal has no name for the value: the policy says what is better."""
         def numbers(top, values):
             layouts.optuna_journal(f"{top}/optuna_journal.log", values)
         for order in ("before", "after"):
