@@ -148,6 +148,16 @@ class Markers(ViewCase):
                     self.mount.flush()
                     self.assert_shows("latest", first, f"after {label}", run=run)
 
+    def test_megatron_release(self):
+        """Converted weights: release/ instead of a number, and the word in the tracker."""
+        where = self.path("release", "mp_rank_00", "model_rng.pt")
+        layouts.put(where, layouts.torch_bytes({"model": layouts.tensors(1)}))
+        self.mount.flush()
+        self.assert_shows("latest", None)
+        write(self.path("latest_checkpointed_iteration.txt"), b"release")
+        self.mount.flush()
+        self.assert_shows("latest", {"mp_rank_00/model_rng.pt": read(where)})
+
 
 def _add_layouts():
     for layout in LAYOUTS:

@@ -227,6 +227,18 @@ class Sources(MetricCase):
         self.mount.flush()
         self.assert_metrics("val_acc", values, self.epoch, 2)
 
+    def test_a_best_of_the_trainers_own(self):
+        """Its value counts as any other's, not the word."""
+        names = {"unet_cityscapes_epoch_1_iou_0.80.pth": 0.8, "unet_cityscapes_best_iou_0.92.pth": 0.92,
+                 "unet_cityscapes_epoch_3_iou_0.85.pth": 0.85}
+        for k, name in enumerate(names, start=1):
+            layouts.put(self.path(name), layouts.torch_bytes({"model": layouts.tensors(k)}))
+            self.mount.flush()
+        best = "unet_cityscapes_best_iou_0.92.pth"
+        self.assert_shows("best", {best: read(self.path(best))})
+        self.assertEqual(self.metric("iou", "best"), 0.92)
+        self.assertEqual(self.metric("iou", "latest"), 0.85)
+
     def test_values_in_names_of_directories(self):
         for k, value in VALUES.items():
             save(layouts.dcp, self.dir, k)
