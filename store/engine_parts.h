@@ -398,7 +398,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_live_compare(struct ckpt_engine *engine, const 
  * retire: BUSY when something hinders: then nothing was done, except when there are more than CKPT_RETIRE_GROUP names,
  *   which go in groups of so many. *REMOVED names and *BYTES host bytes that came free, also after an error. With
  *   ROOT_DIR (0: none), directories from that one downwards that have become empty by it go as well. When it returns
- *   OK all of that is on the disk. Readers keep what they have open.
+ *   OK all of that is on the disk, and only then may the versions be dropped. Readers keep what they have open.
  */
 enum { CKPT_RETIRE_GROUP = 1024 };
 CKPT_MUST_USE enum ckpt_err ckpt_retire_check(struct ckpt_engine *engine, const struct ckpt_live_name *names,

@@ -275,6 +275,7 @@ static enum ckpt_err remove_group(struct group *group, size_t *removed, uint64_t
     return err;
 }
 
+/* A name that comes back after a power loss could be a stub whose version has been dropped by then. */
 static enum ckpt_err sync_places(struct group *group)
 {
     enum ckpt_err err = CKPT_OK;
@@ -283,17 +284,25 @@ static enum ckpt_err sync_places(struct group *group)
             err = ckpt_err_from_errno(errno);
         }
     }
+    if (err != CKPT_OK) {
+        /* Called again it would find nothing to sync. */
+        ckpt_store_stop(group->engine->store, "the host failed to sync a directory");
+    }
     return err;
 }
 
 /* ---- emptied directories ---- */
 
-/* With the names locked: PATH is the directory ST. */
-static bool stands(struct ckpt_engine *engine, const char *path, const struct stat *st)
+/* Whether PATH still is the directory ST: *THERE. */
+static enum ckpt_err stands(struct ckpt_engine *engine, const char *path, const struct stat *st, bool *there)
 {
     struct stat now;
-    return ckpt_host_fstatat(ckpt_store_livefd(engine->store), path, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-           now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+    *there = false;
+    if (ckpt_host_fstatat(ckpt_store_livefd(engine->store), path, &now, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT || errno == ENOTDIR ? CKPT_OK : ckpt_err_from_errno(errno);
+    }
+    *there = now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+    return CKPT_OK;
 }
 
 /* One directory that goes, and the one that it stands in. */
@@ -337,10 +346,13 @@ static enum ckpt_err leave(struct ckpt_engine *engine, const char *path, const c
 {
     const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
     struct leaving leaving = {.fd = -1, .parent_fd = -1};
+    bool there = false;
     *gone = false;
     pthread_rwlock_wrlock(&engine->names);
-    enum ckpt_err err =
-        stands(engine, root, root_st) ? remove_directory(engine, path, &leaving, gone) : CKPT_OK;
+    enum ckpt_err err = stands(engine, root, root_st, &there);
+    if (err == CKPT_OK && there) {
+        err = remove_directory(engine, path, &leaving, gone);
+    }
     pthread_rwlock_unlock(&engine->names);
     if (*gone && hooks->removed != NULL) {
         hooks->removed(engine->config.hooks_arg, leaving.parent.st_dev, leaving.parent.st_ino, leaving.name,
@@ -360,12 +372,13 @@ static enum ckpt_err climb(struct ckpt_engine *engine, const struct place *place
 {
     char path[PATH_MAX];
     size_t length = strlen(root);
-    bool gone = true;
+    bool gone = false;
     enum ckpt_err err = ckpt_catalog_path(engine->store, place->dir, path, sizeof path);
     if (err != CKPT_OK || strncmp(path, root, length) != 0 ||
-        (path[length] != '/' && path[length] != '\0') || !stands(engine, path, &place->st)) {
+        (path[length] != '/' && path[length] != '\0')) {
         return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }
+    err = stands(engine, path, &place->st, &gone);
     while (err == CKPT_OK && gone) {
         err = leave(engine, path, root, root_st, &gone);
         char *slash = strrchr(path, '/');
