@@ -14,7 +14,8 @@ struct notifier;
 
 CKPT_MUST_USE enum ckpt_err notifier_create(struct ckptfs *fs, struct notifier **notifier);
 
-/* Before the mount ends: nothing more is told. Nobody serves the requests any more that a lock may wait for. NULL is fine. */
+/* Before the mount ends: nothing more is told, because nobody serves the requests any more that a lock may wait for. NULL
+   is fine. */
 void notifier_quiet(struct notifier *notifier);
 
 /* After the engine, which queues, and after the mount has ended, before the inodes. NULL is fine. */

@@ -30,7 +30,7 @@ struct ckpt_engine;
  * named by host device and inode. No other lock of the engine is held when they are called than is said.
  */
 struct ckpt_engine_hooks {
-    /* Is it open for writing? Then its capture waits. */
+    /* Is it open for writing? Then its capture waits. With the names locked or not. */
     bool (*writing)(void *arg, dev_t dev, ino_t ino);
     /* About to exchange it for its stub, or to take its name away (READERS: those who read may keep it open). False when
        it is open or just being opened. After true, opens of it wait until disclaim, which is for all that have been
