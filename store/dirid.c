@@ -6,6 +6,7 @@
  * start finds by walking live/ (reconcile.c).
  */
 #include "engine_parts.h"
+#include "run_parts.h"
 #include "live.h"
 #include <ckpt/host.h>
 #include <errno.h>
@@ -193,12 +194,18 @@ static enum ckpt_err add_moved(struct ckpt_engine *engine, int fd, uint64_t id)
 enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd)
 {
     uint64_t id = CKPT_DIR_ROOT;
+    char path[PATH_MAX];
     enum ckpt_err err = ckpt_live_dir_id(engine->store, fd, &id);
-    if (err != CKPT_OK) {
-        return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+    if (err == CKPT_OK) {
+        pthread_mutex_lock(&engine->capture);
+        err = add_moved(engine, fd, id);
+        pthread_mutex_unlock(&engine->capture);
     }
-    pthread_mutex_lock(&engine->capture);
-    err = add_moved(engine, fd, id);
-    pthread_mutex_unlock(&engine->capture);
-    return err;
+    if (err == CKPT_OK && engine->config.runs != NULL) {
+        ckpt_runs_moved(engine->config.runs);
+    }
+    if ((err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) && ckpt_live_path(engine->store, fd, path) == CKPT_OK) {
+        ckpt_look_at(engine, path);
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }

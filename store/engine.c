@@ -7,9 +7,11 @@
 #include "catalog_txn.h"
 #include "engine_parts.h"
 #include "internal.h"
+#include "keeper.h"
 #include "lineage.h"
 #include "live.h"
 #include "object.h"
+#include "publish.h"
 #include "sweep.h"
 #include <ckpt/host.h>
 #include <dirent.h>
@@ -362,15 +364,22 @@ static bool step_punch(struct ckpt_engine *engine)
     return engine->punch;
 }
 
-/* Names that users have taken away. Nobody wants to know yet. */
-static bool step_gone(struct ckpt_engine *engine)
+/* What was captured becomes checkpoints. */
+static bool step_publish(struct ckpt_engine *engine)
 {
-    struct ckpt_gone *list = NULL;
-    bool overflow = false;
-    ckpt_gone_take(engine, &list, &overflow);
-    bool worked = list != NULL || overflow;
-    ckpt_gone_free(list);
-    return worked;
+    bool worked = false;
+    if (ckpt_store_stopped(engine->store) || ckpt_now_ms() < engine->publish_retry) {
+        return false;
+    }
+    enum ckpt_err err = ckpt_publish_step(engine->publisher, &worked);
+    engine->publish_retry = err == CKPT_OK ? 0 : ckpt_now_ms() + RETRY_MS;
+    if (err != CKPT_OK && err != CKPT_ERR_NOSPC && !engine->publish_failed) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s: what was captured could not be made checkpoints of: %s; it is in the history, and is tried again",
+                     ckpt_store_path(engine->store), ckpt_err_text(err));
+    }
+    engine->publish_failed = err != CKPT_OK;
+    return err == CKPT_OK && worked;
 }
 
 /* ---- commands ---- */
@@ -595,6 +604,20 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
     return busy;
 }
 
+/* With engine->lock: what has become versions becomes checkpoints. When that fails it is told, and nothing is lost. */
+static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
+{
+    unsigned mine = ++engine->publish_asked;
+    pthread_cond_signal(&engine->wake);
+    while ((int)(engine->publish_done - mine) < 0) {
+        if (ckpt_store_stopped(engine->store)) {
+            return CKPT_ERR_STOPPED;
+        }
+        pthread_cond_wait(&engine->quiet, &engine->lock);
+    }
+    return CKPT_OK;
+}
+
 enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open)
 {
     enum ckpt_err err = CKPT_OK;
@@ -625,6 +648,7 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     if (err == CKPT_OK && engine->dir_rows != NULL) {
         err = engine->rows_error;
     }
+    err = err == CKPT_OK ? wait_until_published(engine) : err;
     engine->hurry--;
     pthread_mutex_unlock(&engine->lock);
     if (err == CKPT_ERR_NOSPC) {
@@ -715,7 +739,7 @@ enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most
 static bool step(struct ckpt_engine *engine)
 {
     return step_command(engine) || step_ingest(engine) || step_missed(engine) || step_save(engine) ||
-           step_gone(engine) || step_hot(engine) || step_sweep(engine) || step_punch(engine);
+           step_publish(engine) || step_hot(engine) || step_sweep(engine) || step_punch(engine);
 }
 
 /* With engine->lock: milliseconds until there may be something to do. */
@@ -724,6 +748,13 @@ static int64_t idle_time(struct ckpt_engine *engine)
     int64_t wait = -1;
     if (ckpt_pending_next(engine, &wait) != NULL) {
         wait = engine->space_retry - ckpt_now_ms();
+    }
+    int64_t publish = ckpt_publish_wait(engine->publisher);
+    if (publish >= 0 && (wait < 0 || publish < wait)) {
+        wait = publish;
+    }
+    if (engine->publish_retry > 0 && wait < RETRY_MS) {
+        wait = RETRY_MS;
     }
     if (wait < 0 || wait > HOT_CHECK_MS) {
         wait = HOT_CHECK_MS;
@@ -830,12 +861,25 @@ static enum ckpt_err create(struct ckpt_store *store, const struct ckpt_engine_c
     return CKPT_OK;
 }
 
+static void free_looks(struct ckpt_look *list)
+{
+    struct ckpt_look *look = NULL;
+    struct ckpt_look *next = NULL;
+    LL_FOREACH_SAFE (list, look, next) {
+        free(look);
+    }
+}
+
 static void destroy(struct ckpt_engine *engine)
 {
     struct ckpt_saved_stamp *saved = NULL;
     struct ckpt_saved_stamp *next_saved = NULL;
     struct ckpt_dir_row *row = NULL;
     struct ckpt_dir_row *next_row = NULL;
+    ckpt_publisher_free(engine->publisher);
+    ckpt_keeper_free(engine->keeper);
+    free_looks(engine->looks);
+    free_looks(engine->notes);
     ckpt_ingest_free(engine->ingest);
     ckpt_sweeper_free(engine->sweeper);
     ckpt_pool_free(engine->pool);
@@ -884,6 +928,12 @@ enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engi
     }
     if (err == CKPT_OK) {
         err = ckpt_sweeper_create(store, engine->codec, engine->pool, &engine->sweeper);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_create(store, config->runs, &engine->keeper);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_publisher_create(engine, &engine->publisher);
     }
     if (err == CKPT_OK) {
         make_room(engine);

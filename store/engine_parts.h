@@ -105,6 +105,14 @@ struct ckpt_command {
 CKPT_MUST_USE enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command);
 
 struct ckpt_txn;
+struct ckpt_keeper;
+struct ckpt_publisher;
+
+/* A path below live/ that somebody is to look at. */
+struct ckpt_look {
+    struct ckpt_look *next;
+    char path[]; /* relative to live/ */
+};
 
 /* ---- what origin.c remembers; all of it with engine->lock ---- */
 
@@ -182,6 +190,8 @@ struct ckpt_engine {
     struct ckpt_codec *codec;  /* the engine thread's */
     struct ckpt_ingest *ingest; /* the engine thread's */
     struct ckpt_sweeper *sweeper; /* the engine thread's */
+    struct ckpt_keeper *keeper; /* the engine thread's */
+    struct ckpt_publisher *publisher; /* the engine thread's */
     pthread_t thread;
 
     pthread_rwlock_t names; /* see ckpt_engine_names_lock */
@@ -203,6 +213,11 @@ struct ckpt_engine {
     unsigned gone_count;
     bool gone_overflow;                 /* some were not kept: look at everything */
     struct ckpt_command *commands;      /* oldest first */
+    struct ckpt_look *looks;            /* directories that have got their name by a rename */
+    struct ckpt_look *notes;            /* files that may be logs, newest first */
+    unsigned note_count;
+    unsigned publish_asked;             /* somebody waits until all that was captured by now is published, ... */
+    unsigned publish_done;              /* ... which has been done up to that one */
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */
     bool stop;
@@ -224,6 +239,8 @@ struct ckpt_engine {
     int64_t save_retry;
     int64_t missed_retry;
     int64_t next_hot_check;
+    int64_t publish_retry;
+    bool publish_failed;   /* and it was told */
 };
 
 int64_t ckpt_now_ms(void);      /* monotonic */
@@ -430,6 +447,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_reconcile(struct ckpt_engine *engine);
 /* Captures whatever differs from its newest version. Beside a running filesystem; engine thread, without a
    transaction. */
 CKPT_MUST_USE enum ckpt_err ckpt_capture_missed(struct ckpt_engine *engine);
+
+/* ---- notes.c; any thread ---- */
+
+/* The directory PATH has got its name by a rename: what is in it may be a checkpoint now. */
+void ckpt_look_at(struct ckpt_engine *engine, const char *path);
 
 /* ---- ballast.c; engine thread ---- */
 

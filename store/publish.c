@@ -324,6 +324,7 @@ static enum ckpt_err find_place(struct ckpt_publisher *p, const struct ckpt_vers
 
 static enum ckpt_err find_parent(struct ckpt_publisher *p, const struct ckpt_origin_version *read, uint64_t *parent)
 {
+    struct ckpt_version v;
     struct ckpt_runs *runs = p->engine->config.runs;
     struct ckpt_run *run = NULL;
     uint64_t dir = 0;
@@ -331,7 +332,11 @@ static enum ckpt_err find_parent(struct ckpt_publisher *p, const struct ckpt_ori
     if (!read->known || runs == NULL) {
         return CKPT_OK;
     }
-    enum ckpt_err err = ckpt_runs_by_version(runs, read->dir, read->name, read->number, &dir, &number);
+    /* Number 0: it was still waiting in pending/ when it was read, and is the newest one. */
+    enum ckpt_err err = ckpt_catalog_version(p->engine->store, read->dir, read->name, read->number, &v);
+    if (err == CKPT_OK) {
+        err = ckpt_runs_by_version(runs, v.dir, v.name, v.number, &dir, &number);
+    }
     if (err == CKPT_OK) {
         err = ckpt_keeper_run(p->engine->keeper, dir, false, &run);
     }
@@ -353,7 +358,6 @@ static enum ckpt_err find_origin(struct ckpt_publisher *p, struct batch *batch, 
     enum ckpt_err err = find_parent(p, &info.parent, &at->parent);
     if (err == CKPT_OK && info.process != NULL) {
         struct process_text *text = &batch->processes[batch->process_count];
-        ckpt_process_complete(info.process, &engine->origins.host);
         err = ckpt_process_json(info.process, &text->json);
         if (err == CKPT_OK) {
             text->process = ckpt_process_id(text->json);
@@ -703,14 +707,13 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
         ckpt_assembler_forget(p->assembler);
     }
     for (size_t i = 0; err == CKPT_OK && i < p->changed_count; i++) {
-        ckpt_retain_due(engine, p->changed[i]);
+        /* RETAIN */
         *worked = true;
     }
     p->changed_count = 0;
     *worked |= more;
     pthread_mutex_lock(&engine->lock);
-    bool idle = !more && engine->jobs == NULL;
-    if (idle || err != CKPT_OK) {
+    if (!more || err != CKPT_OK) {
         engine->publish_done = asked;
         pthread_cond_broadcast(&engine->quiet);
     }

@@ -4,8 +4,11 @@
  * The points are held in memory only, because the files are there to be read again; the values that a checkpoint has are in its
  * row. Files are found once for a run, when its first checkpoint is published, and then looked at while it is written to.
  */
+#include "keeper.h"
 #include "metrics.h"
+#include "naming.h"
 #include "publish.h"
+#include "recognise.h"
 #include "run_parts.h"
 #include "run_rows.h"
 #include "series.h"

@@ -60,6 +60,7 @@ enum { CKPT_DEPTH = 5, CKPT_DEPTH_MAX = 64 };
 struct ckpt_engine_config {
     unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
     unsigned depth;                 /* a chunk is decoded through at most so many others (CKPT_DEPTH); 0: each alone */
+    unsigned quiet_ms;              /* a checkpoint without a marker is complete when nothing is written for so long */
     unsigned settle_ms;             /* a closed file rests this long before it is read */
     uint64_t hot_limit;             /* host bytes that captured live files may occupy */
     uint64_t reserve;               /* host bytes to leave free: below, demote first and wait */
@@ -102,6 +103,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine,
 void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd);
 void ckpt_engine_reads_version(struct ckpt_engine *engine, pid_t thread, const struct ckpt_version *version);
 void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, int fd);
+
+/* The file FD was made, closed or renamed: it may be a log of metrics. Cheap. */
+void ckpt_engine_note(struct ckpt_engine *engine, int fd);
 
 /* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */
 bool ckpt_engine_is_pending(struct ckpt_engine *engine, dev_t dev, ino_t ino);
