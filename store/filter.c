@@ -13,6 +13,7 @@ static const char *const default_items =
 struct pattern {
     char *text;
     bool exclude;
+    bool builtin; /* of the built-in list */
     struct pattern *next;
 };
 
@@ -75,7 +76,12 @@ static enum ckpt_err add_item(struct ckpt_filter *filter, const char *item, size
 {
     const char *ignored = NULL;
     if (n == strlen(CKPT_FILTER_DEFAULT) && memcmp(item, CKPT_FILTER_DEFAULT, n) == 0) {
-        return add_items(filter, default_items, &ignored);
+        const struct pattern *before = filter->patterns;
+        enum ckpt_err err = add_items(filter, default_items, &ignored);
+        for (struct pattern *p = filter->patterns; p != before; p = p->next) {
+            p->builtin = true;
+        }
+        return err;
     }
     if (item[0] == '>') {
         char size[32];
@@ -157,7 +163,12 @@ static bool matches(const struct ckpt_filter *filter, const char *name, bool exc
 
 bool ckpt_filter_excludes(const struct ckpt_filter *filter, const char *name)
 {
-    return matches(filter, name, true);
+    for (const struct pattern *p = filter->patterns; p != NULL; p = p->next) {
+        if (p->exclude && !p->builtin && fnmatch(p->text, name, FNM_CASEFOLD) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool ckpt_filter_match_name(const struct ckpt_filter *filter, const char *name)

@@ -301,6 +301,10 @@ static enum ckpt_err find_place(struct ckpt_publisher *p, const struct ckpt_vers
     if (place->skip) {
         return CKPT_OK;
     }
+    if (!what->directory && (what->role == CKPT_ROLE_SHARD || what->role == CKPT_ROLE_INDEX)) {
+        place->what.directory = true; /* a set, of which each file is a part */
+        place->what.root_size = 0;
+    }
     if (!what->has_root || !(what->directory && what->root_size > 0)) {
         err = find_known_root(p, path, v->dir, place);
         if (err != CKPT_OK || place->root_size > 0) {

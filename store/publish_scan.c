@@ -25,7 +25,6 @@ struct scan {
     struct ckpt_entry *entries;
     size_t count;
     size_t room;
-    bool take_all; /* what is there already becomes fresh again */
 };
 
 static enum ckpt_err add_entry(struct scan *scan, const char *path, bool open)
@@ -90,8 +89,8 @@ static enum ckpt_err put_fresh(struct ckpt_engine *engine, uint64_t dir, const c
     return err;
 }
 
-/* Captures a file that nobody writes. *OPEN: it isn't a version yet. */
-static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, bool *open)
+/* Captures a file that nobody writes; FRESH: if it is a version already, that is looked at once more. *OPEN: it isn't one yet. */
+static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, bool fresh, bool *open)
 {
     struct ckpt_engine *engine = scan->publisher->engine;
     uint64_t dir = CKPT_DIR_ROOT;
@@ -109,7 +108,7 @@ static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, b
         pthread_mutex_lock(&engine->lock);
         *open = ckpt_pending_has_name(engine, dir, name);
         pthread_mutex_unlock(&engine->lock);
-        if (!*open && scan->take_all) {
+        if (!*open && fresh) {
             err = put_fresh(engine, dir, name);
         }
     }
@@ -132,16 +131,18 @@ static enum ckpt_err scan_file(struct scan *scan, int dirfd, const char *name, c
     bool open = is_open(scan->publisher->engine, st);
     struct ckpt_recognised what;
     enum ckpt_err err = CKPT_OK;
+    const struct ckpt_member *m = NULL;
+    if (scan->c != NULL) {
+        m = member_at(scan->c, path + strlen(scan->root) - strlen(scan->c->root));
+    }
     ckpt_recognise(path, true, &what);
     if (!open && what.role != CKPT_ROLE_TEMPORARY) {
-        err = take_file(scan, dirfd, name, &open);
+        err = take_file(scan, dirfd, name, m == NULL, &open);
     }
     if (err != CKPT_OK || scan->c == NULL) {
         return err;
     }
     /* What is left over from the save before doesn't say that this one is complete. */
-    size_t run_size = strlen(scan->root) - strlen(scan->c->root);
-    const struct ckpt_member *m = member_at(scan->c, path + run_size);
     bool old = m != NULL && m->sequence < scan->c->sequence && !open;
     bool excluded = ckpt_filter_excludes(scan->publisher->engine->config.filter, name);
     open = open || (m == NULL && !excluded && what.role != CKPT_ROLE_TEMPORARY);
@@ -195,7 +196,7 @@ static int open_live(struct ckpt_engine *engine, const char *path)
 
 enum ckpt_err ckpt_publish_look(struct ckpt_publisher *p, const char *path)
 {
-    struct scan scan = {.publisher = p, .root = path, .take_all = true};
+    struct scan scan = {.publisher = p, .root = path};
     int fd = open_live(p->engine, path);
     enum ckpt_err err = fd < 0 ? CKPT_OK : scan_directory(&scan, fd, path, 0);
     clear(&scan);

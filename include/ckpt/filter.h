@@ -24,7 +24,7 @@ void ckpt_filter_free(struct ckpt_filter *filter); /* NULL is fine */
 /* Whether a file of this name and size is captured. Pure. */
 bool ckpt_filter_match(const struct ckpt_filter *filter, const char *name, uint64_t size);
 
-/* Whether the name is never captured. */
+/* Whether the user has excluded the name. What only the built-in list excludes is captured as part of a checkpoint's directory. */
 bool ckpt_filter_excludes(const struct ckpt_filter *filter, const char *name);
 
 /* Whether the name alone says checkpoint. */
