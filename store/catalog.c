@@ -884,6 +884,9 @@ static enum ckpt_err drop(struct ckpt_store *store, struct ckpt_codec *codec, st
     enum ckpt_err err =
         number == 0 ? CKPT_ERR_INVALID : ckpt_catalog_version_in(txn, dir, name, number, &version);
     if (err == CKPT_OK) {
+        err = ckpt_checkpoint_lose_version_in(txn, dir, name, number);
+    }
+    if (err == CKPT_OK) {
         err = ckpt_db_del(txn, CKPT_TABLE_VERSIONS, key, version_key(key, dir, name, number));
     }
     if (err == CKPT_OK) {

@@ -4,6 +4,7 @@
 #include "naming.h"
 #include "run_rows.h"
 #include "recognise.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,25 +83,35 @@ static enum ckpt_err add_tag(struct ckpt_checkpoint *c, const char *tag)
     return CKPT_OK;
 }
 
-static enum ckpt_err add_value(struct ckpt_checkpoint *c, const struct ckpt_value *value)
+struct ckpt_value *ckpt_checkpoint_add_value(struct ckpt_checkpoint *c)
 {
     struct ckpt_value *values = one_more(c->values, c->n_values, sizeof *values);
     if (values == NULL) {
-        return CKPT_ERR_NOMEM;
+        return NULL;
     }
     c->values = values;
-    struct ckpt_value *v = &values[c->n_values];
-    *v = *value;
-    v->name = v->path = NULL;
-    enum ckpt_err err = ckpt_text_set(&v->name, value->name);
+    struct ckpt_value *v = &values[c->n_values++];
+    memset(v, 0, sizeof *v);
+    return v;
+}
+
+static enum ckpt_err add_value(struct ckpt_checkpoint *c, const struct ckpt_value *value)
+{
+    char *name = NULL;
+    char *path = NULL;
+    enum ckpt_err err = ckpt_text_set(&name, value->name);
     if (err == CKPT_OK) {
-        err = ckpt_text_set(&v->path, value->path);
+        err = ckpt_text_set(&path, value->path);
     }
-    if (err != CKPT_OK) {
-        free(v->name);
-        return err;
+    struct ckpt_value *v = err == CKPT_OK ? ckpt_checkpoint_add_value(c) : NULL;
+    if (v == NULL) {
+        free(name);
+        free(path);
+        return CKPT_ERR_NOMEM;
     }
-    c->n_values++;
+    *v = *value;
+    v->name = name;
+    v->path = path;
     return CKPT_OK;
 }
 
@@ -128,6 +139,8 @@ struct ckpt_checkpoint *ckpt_checkpoint_copy(const struct ckpt_checkpoint *c)
     copy->values = NULL;
     copy->members = NULL;
     copy->n_tags = copy->n_values = copy->n_members = 0;
+    copy->dirty = copy->in_epochs = copy->in_steps = false;
+    copy->next = NULL;
     enum ckpt_err err = ckpt_text_set(&copy->why, c->why);
     if (err == CKPT_OK) {
         err = ckpt_text_set(&copy->root, c->root);
@@ -153,8 +166,9 @@ struct ckpt_checkpoint *ckpt_checkpoint_copy(const struct ckpt_checkpoint *c)
 
 static bool same_metric(const char *a, const char *b)
 {
-    char one[CKPT_NAMING_TEXT];
-    char other[CKPT_NAMING_TEXT];
+    enum { ROOM = 2 * 256 }; /* a name of CKPT_METRIC_NAME_MAX bytes (metrics.h) with a "_" before each */
+    char one[ROOM];
+    char other[ROOM];
     ckpt_metric_normalise(a, strlen(a), one, sizeof one);
     ckpt_metric_normalise(b, strlen(b), other, sizeof other);
     return strcmp(one, other) == 0;
@@ -170,10 +184,9 @@ const struct ckpt_value *ckpt_checkpoint_value(const struct ckpt_checkpoint *c, 
     return NULL;
 }
 
-/* NaN equals NaN. */
 static bool same_number(double a, double b)
 {
-    return memcmp(&a, &b, sizeof a) == 0 || a == b;
+    return a == b || (isnan(a) && isnan(b));
 }
 
 enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct ckpt_value *value, bool *changed)
@@ -231,6 +244,53 @@ bool ckpt_checkpoint_remove_tag(struct ckpt_checkpoint *c, const char *tag)
     }
     return false;
 }
+
+/* ---- members ---- */
+
+static bool is_version(const struct ckpt_member *m, uint64_t dir, const char *name, uint32_t number)
+{
+    return m->dir == dir && m->number == number && strcmp(m->name, name) == 0;
+}
+
+/* The newest of those that a file with this name in this directory had replaced; none when such a file is still there. */
+static struct ckpt_member *replaced_by(struct ckpt_checkpoint *c, uint64_t dir, const char *name)
+{
+    struct ckpt_member *newest = NULL;
+    for (size_t i = 0; i < c->n_members; i++) {
+        struct ckpt_member *m = &c->members[i];
+        if (m->dir != dir || strcmp(m->name, name) != 0) {
+            continue;
+        }
+        if (!m->replaced) {
+            return NULL;
+        }
+        newest = newest == NULL || m->sequence >= newest->sequence ? m : newest;
+    }
+    return newest;
+}
+
+bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (is_version(&c->members[i], dir, name, number)) {
+            free(c->members[i].name);
+            free(c->members[i].path);
+        } else {
+            c->members[kept++] = c->members[i];
+        }
+    }
+    bool lost = kept < c->n_members;
+    c->n_members = kept;
+    struct ckpt_member *back = lost ? replaced_by(c, dir, name) : NULL;
+    if (back != NULL) {
+        back->replaced = false;
+    }
+    c->dropped = c->dropped || (lost && kept == 0);
+    return lost;
+}
+
+/* ---- what is shown ---- */
 
 bool ckpt_checkpoint_shown(const struct ckpt_checkpoint *c)
 {

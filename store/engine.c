@@ -12,6 +12,8 @@
 #include "live.h"
 #include "object.h"
 #include "publish.h"
+#include "run_parts.h"
+#include "run_rows.h"
 #include "sweep.h"
 #include <ckpt/host.h>
 #include <dirent.h>
@@ -495,6 +497,8 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
 {
     struct survivors s = {.command = command};
     uint64_t dir = CKPT_DIR_ROOT;
+    uint64_t *runs = NULL;
+    size_t n_runs = 0;
     char name[NAME_MAX + 1];
     enum ckpt_err err = save_rows_with_ballast(engine);
     if (err == CKPT_OK) {
@@ -517,8 +521,15 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
         err = CKPT_ERR_NEEDED;
     }
     if (err == CKPT_OK) {
+        err = ckpt_member_runs(engine->store, dir, name, &runs, &n_runs);
+    }
+    if (err == CKPT_OK) {
         err = drop_with_ballast(engine, dir, name, command);
     }
+    for (size_t i = 0; err == CKPT_OK && engine->config.runs != NULL && i < n_runs; i++) {
+        ckpt_runs_reload(engine->config.runs, runs[i]);
+    }
+    free(runs);
     if (err == CKPT_OK) {
         give_back(engine);
     }

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "run_parts.h"
 #include "run_rows.h"
+#include <assert.h>
 #include <ckpt/id.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,8 @@ enum { DIR_KEY = 8 };
 struct kept_run {
     uint64_t dir;
     struct ckpt_run *run;
-    bool made; /* and not saved yet */
+    bool made;             /* and not saved yet */
+    struct kept_run *next; /* of those that were touched */
     UT_hash_handle hh;
 };
 
@@ -22,6 +24,7 @@ struct ckpt_keeper {
     struct ckpt_store *store;
     struct ckpt_runs *readers;
     struct kept_run *kept;
+    struct kept_run *touched; /* those whose run is dirty */
 };
 
 enum ckpt_err ckpt_keeper_create(struct ckpt_store *store, struct ckpt_runs *readers, struct ckpt_keeper **out)
@@ -56,6 +59,13 @@ void ckpt_keeper_free(struct ckpt_keeper *keeper)
     free(keeper);
 }
 
+static struct kept_run *find(const struct ckpt_keeper *keeper, uint64_t dir)
+{
+    struct kept_run *kept = NULL;
+    HASH_FIND(hh, keeper->kept, &dir, sizeof dir, kept);
+    return kept;
+}
+
 static enum ckpt_err load(struct ckpt_keeper *keeper, uint64_t dir, struct ckpt_run **run)
 {
     struct ckpt_txn *txn = NULL;
@@ -69,9 +79,8 @@ static enum ckpt_err load(struct ckpt_keeper *keeper, uint64_t dir, struct ckpt_
 
 enum ckpt_err ckpt_keeper_run(struct ckpt_keeper *keeper, uint64_t dir, bool make, struct ckpt_run **run)
 {
-    struct kept_run *kept = NULL;
+    struct kept_run *kept = find(keeper, dir);
     struct ckpt_run *found = NULL;
-    HASH_FIND(hh, keeper->kept, &dir, sizeof dir, kept);
     if (kept != NULL) {
         *run = kept->run;
         return CKPT_OK;
@@ -103,22 +112,17 @@ enum ckpt_err ckpt_keeper_run(struct ckpt_keeper *keeper, uint64_t dir, bool mak
 
 struct ckpt_checkpoint *ckpt_keeper_checkpoint(struct ckpt_run *run, uint32_t number)
 {
-    const struct ckpt_checkpoint *found = ckpt_run_number(run, number);
-    for (size_t i = run->count; found != NULL && i-- > 0;) {
-        if (run->list[i] == found) {
-            return run->list[i];
-        }
-    }
-    return NULL;
+    return ckpt_run_find(run, number);
 }
 
-/* The same for the same run and number in the same store, and in no other. */
+/* The same for the same run and number in the same store, and in no other; 0 means none. */
 static uint64_t id_of(const struct ckpt_keeper *keeper, const struct ckpt_run *run, uint32_t number)
 {
     uint8_t key[12];
     ckpt_put_be64(key, run->dir);
     ckpt_put_be32(key + 8, number);
-    return ckpt_checksum(keeper->store->seed, key, sizeof key);
+    uint64_t id = ckpt_checksum(keeper->store->seed, key, sizeof key);
+    return id == 0 ? 1 : id;
 }
 
 struct ckpt_checkpoint *ckpt_keeper_begin(struct ckpt_keeper *keeper, struct ckpt_run *run)
@@ -140,34 +144,22 @@ struct ckpt_checkpoint *ckpt_keeper_begin(struct ckpt_keeper *keeper, struct ckp
 
 void ckpt_keeper_touch(struct ckpt_keeper *keeper, struct ckpt_run *run, struct ckpt_checkpoint *c)
 {
-    (void)keeper;
-    run->dirty = true;
-    run->generation++;
-    if (c != NULL) {
-        c->dirty = true;
+    if (!run->dirty) {
+        struct kept_run *kept = find(keeper, run->dir);
+        assert(kept != NULL && kept->run == run);
+        kept->next = keeper->touched;
+        keeper->touched = kept;
     }
-}
-
-static enum ckpt_err save_run(struct ckpt_txn *txn, const struct ckpt_run *run)
-{
-    enum ckpt_err err = ckpt_run_put_in(txn, run);
-    /* The newest are the likeliest, but any may have been. */
-    for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
-        if (run->list[i]->dirty) {
-            err = ckpt_checkpoint_put_in(txn, run->list[i]);
-        }
-    }
-    return err;
+    ckpt_run_change(run, c);
 }
 
 enum ckpt_err ckpt_keeper_save_in(struct ckpt_keeper *keeper, struct ckpt_txn *txn)
 {
     enum ckpt_err err = CKPT_OK;
-    struct kept_run *kept = NULL;
-    struct kept_run *next = NULL;
-    HASH_ITER (hh, keeper->kept, kept, next) {
-        if (err == CKPT_OK && kept->run->dirty) {
-            err = save_run(txn, kept->run);
+    for (const struct kept_run *kept = keeper->touched; err == CKPT_OK && kept != NULL; kept = kept->next) {
+        err = ckpt_run_put_in(txn, kept->run);
+        for (const struct ckpt_checkpoint *c = kept->run->changed; err == CKPT_OK && c != NULL; c = c->next) {
+            err = ckpt_checkpoint_put_in(txn, c);
         }
     }
     return err;
@@ -175,31 +167,19 @@ enum ckpt_err ckpt_keeper_save_in(struct ckpt_keeper *keeper, struct ckpt_txn *t
 
 static void show(struct ckpt_keeper *keeper, struct kept_run *kept)
 {
-    struct ckpt_run *run = kept->run;
-    struct ckpt_checkpoint **changed = calloc(run->count + 1, sizeof(struct ckpt_checkpoint *));
-    size_t n = 0;
-    for (size_t i = 0; i < run->count; i++) {
-        if (run->list[i]->dirty && changed != NULL) {
-            changed[n++] = run->list[i];
-        }
-        run->list[i]->dirty = false;
-    }
     if (keeper->readers != NULL) {
-        ckpt_runs_apply(keeper->readers, run, changed, n, kept->made);
+        ckpt_runs_apply(keeper->readers, kept->run, kept->made);
     }
-    free(changed);
-    run->dirty = false;
+    ckpt_run_settle(kept->run);
     kept->made = false;
 }
 
 void ckpt_keeper_saved(struct ckpt_keeper *keeper, bool committed)
 {
-    struct kept_run *kept = NULL;
-    struct kept_run *next = NULL;
-    HASH_ITER (hh, keeper->kept, kept, next) {
-        if (!kept->run->dirty) {
-            continue;
-        }
+    while (keeper->touched != NULL) {
+        struct kept_run *kept = keeper->touched;
+        keeper->touched = kept->next;
+        kept->next = NULL;
         if (committed) {
             show(keeper, kept);
         } else {
@@ -211,11 +191,7 @@ void ckpt_keeper_saved(struct ckpt_keeper *keeper, bool committed)
 enum ckpt_err ckpt_keeper_commit(struct ckpt_keeper *keeper)
 {
     struct ckpt_txn *txn = NULL;
-    bool dirty = false;
-    for (const struct kept_run *kept = keeper->kept; kept != NULL; kept = kept->hh.next) {
-        dirty = dirty || kept->run->dirty;
-    }
-    if (!dirty) {
+    if (keeper->touched == NULL) {
         return CKPT_OK;
     }
     enum ckpt_err err = ckpt_store_begin(keeper->store, &txn);
@@ -229,6 +205,21 @@ enum ckpt_err ckpt_keeper_commit(struct ckpt_keeper *keeper)
     }
     ckpt_keeper_saved(keeper, err == CKPT_OK);
     return err;
+}
+
+void ckpt_keeper_reload(struct ckpt_keeper *keeper, uint64_t dir)
+{
+    struct kept_run *kept = find(keeper, dir);
+    if (kept == NULL) {
+        return;
+    }
+    for (struct kept_run **at = &keeper->touched; *at != NULL; at = &(*at)->next) {
+        if (*at == kept) {
+            *at = kept->next;
+            break;
+        }
+    }
+    forget(keeper, kept);
 }
 
 static enum ckpt_err load_all(struct ckpt_keeper *keeper)

@@ -42,7 +42,11 @@ void ckpt_keeper_saved(struct ckpt_keeper *keeper, bool committed);
 /* All of that in a transaction of its own, which is none when nothing was touched. */
 CKPT_MUST_USE enum ckpt_err ckpt_keeper_commit(struct ckpt_keeper *keeper);
 
-/* Every run of the store that is in memory here, or (ALL) every one there is, until FN fails. */
+/* The run of directory DIR was changed in the database by somebody else: it is read anew when it is asked for next. What was
+   touched in it and not saved is lost, and pointers to it are. */
+void ckpt_keeper_reload(struct ckpt_keeper *keeper, uint64_t dir);
+
+/* Every run of the store that is in memory here, or (ALL) every one there is, until FN fails. FN may touch, not commit. */
 typedef enum ckpt_err ckpt_keeper_fn(void *arg, struct ckpt_run *run);
 CKPT_MUST_USE enum ckpt_err ckpt_keeper_each(struct ckpt_keeper *keeper, bool all, ckpt_keeper_fn *fn, void *arg);
 

@@ -31,18 +31,23 @@ void ckpt_run_free(struct ckpt_run *run)
     free(run);
 }
 
-/* ---- indexes ---- */
+/*
+ * ---- indexes ----
+ *
+ * A checkpoint stands where its epoch (or step) and sequence were when it was put there, and remembers them: so it is found
+ * again, and the order holds, while it is being changed in place.
+ */
 
 typedef uint64_t key_fn(const struct ckpt_checkpoint *c);
 
 static uint64_t epoch_of(const struct ckpt_checkpoint *c)
 {
-    return c->epoch;
+    return c->at_epoch;
 }
 
 static uint64_t step_of(const struct ckpt_checkpoint *c)
 {
-    return c->step;
+    return c->at_step;
 }
 
 /* The first place whose key is at least KEY, and of those with that key, whose sequence is at least SEQUENCE. */
@@ -53,7 +58,7 @@ static size_t place(struct ckpt_checkpoint *const *index, size_t n, key_fn *key_
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         uint64_t k = key_of(index[middle]);
-        if (k < key || (k == key && index[middle]->sequence < sequence)) {
+        if (k < key || (k == key && index[middle]->at_sequence < sequence)) {
             low = middle + 1;
         } else {
             high = middle;
@@ -64,8 +69,8 @@ static size_t place(struct ckpt_checkpoint *const *index, size_t n, key_fn *key_
 
 static void take_out(struct ckpt_checkpoint **index, size_t *n, key_fn *key_of, const struct ckpt_checkpoint *c)
 {
-    for (size_t at = place(index, *n, key_of, key_of(c), c->sequence); at < *n && key_of(index[at]) == key_of(c);
-         at++) {
+    for (size_t at = place(index, *n, key_of, key_of(c), c->at_sequence);
+         at < *n && key_of(index[at]) == key_of(c); at++) {
         if (index[at] == c) {
             memmove(&index[at], &index[at + 1], (*n - at - 1) * sizeof(struct ckpt_checkpoint *));
             --*n;
@@ -76,30 +81,44 @@ static void take_out(struct ckpt_checkpoint **index, size_t *n, key_fn *key_of, 
 
 static void put_in(struct ckpt_checkpoint **index, size_t *n, key_fn *key_of, struct ckpt_checkpoint *c)
 {
-    size_t at = place(index, *n, key_of, key_of(c), c->sequence);
+    size_t at = place(index, *n, key_of, key_of(c), c->at_sequence);
     memmove(&index[at + 1], &index[at], (*n - at) * sizeof(struct ckpt_checkpoint *));
     index[at] = c;
     ++*n;
 }
 
-static void unindex(struct ckpt_run *run, const struct ckpt_checkpoint *c)
+static void unindex(struct ckpt_run *run, struct ckpt_checkpoint *c)
 {
-    if (ckpt_checkpoint_shown(c) && c->has_epoch) {
+    if (c->in_epochs) {
         take_out(run->by_epoch, &run->n_epochs, epoch_of, c);
     }
-    if (ckpt_checkpoint_shown(c) && c->has_step) {
+    if (c->in_steps) {
         take_out(run->by_step, &run->n_steps, step_of, c);
     }
+    c->in_epochs = c->in_steps = false;
 }
 
 static void index_one(struct ckpt_run *run, struct ckpt_checkpoint *c)
 {
-    if (ckpt_checkpoint_shown(c) && c->has_epoch) {
+    c->in_epochs = ckpt_checkpoint_shown(c) && c->has_epoch;
+    c->in_steps = ckpt_checkpoint_shown(c) && c->has_step;
+    c->at_epoch = c->epoch;
+    c->at_step = c->step;
+    c->at_sequence = c->sequence;
+    if (c->in_epochs) {
         put_in(run->by_epoch, &run->n_epochs, epoch_of, c);
     }
-    if (ckpt_checkpoint_shown(c) && c->has_step) {
+    if (c->in_steps) {
         put_in(run->by_step, &run->n_steps, step_of, c);
     }
+}
+
+static bool is_indexed_right(const struct ckpt_checkpoint *c)
+{
+    bool shown = ckpt_checkpoint_shown(c);
+    return c->in_epochs == (shown && c->has_epoch) && c->in_steps == (shown && c->has_step) &&
+           (!(c->in_epochs || c->in_steps) || c->at_sequence == c->sequence) &&
+           (!c->in_epochs || c->at_epoch == c->epoch) && (!c->in_steps || c->at_step == c->step);
 }
 
 /* ---- the list ---- */
@@ -148,6 +167,16 @@ static size_t place_of(const struct ckpt_run *run, uint32_t number)
     return low;
 }
 
+static void unlist(struct ckpt_run *run, const struct ckpt_checkpoint *c)
+{
+    for (struct ckpt_checkpoint **at = &run->changed; *at != NULL; at = &(*at)->next) {
+        if (*at == c) {
+            *at = c->next;
+            return;
+        }
+    }
+}
+
 enum ckpt_err ckpt_run_put(struct ckpt_run *run, struct ckpt_checkpoint *c)
 {
     enum ckpt_err err = make_room(run);
@@ -158,6 +187,7 @@ enum ckpt_err ckpt_run_put(struct ckpt_run *run, struct ckpt_checkpoint *c)
     size_t at = place_of(run, c->number);
     if (at < run->count && run->list[at]->number == c->number) {
         unindex(run, run->list[at]);
+        unlist(run, run->list[at]);
         ckpt_checkpoint_free(run->list[at]);
     } else {
         memmove(&run->list[at + 1], &run->list[at], (run->count - at) * sizeof *run->list);
@@ -167,6 +197,42 @@ enum ckpt_err ckpt_run_put(struct ckpt_run *run, struct ckpt_checkpoint *c)
     index_one(run, c);
     run->generation++;
     return CKPT_OK;
+}
+
+struct ckpt_checkpoint *ckpt_run_find(struct ckpt_run *run, uint32_t number)
+{
+    size_t at = place_of(run, number);
+    return at < run->count && run->list[at]->number == number ? run->list[at] : NULL;
+}
+
+void ckpt_run_change(struct ckpt_run *run, struct ckpt_checkpoint *c)
+{
+    run->dirty = true;
+    run->generation++;
+    if (c == NULL) {
+        return;
+    }
+    if (!is_indexed_right(c)) {
+        unindex(run, c);
+        index_one(run, c);
+    }
+    if (!c->dirty) {
+        c->dirty = true;
+        c->next = run->changed;
+        run->changed = c;
+    }
+}
+
+void ckpt_run_settle(struct ckpt_run *run)
+{
+    struct ckpt_checkpoint *next = NULL;
+    for (struct ckpt_checkpoint *c = run->changed; c != NULL; c = next) {
+        next = c->next;
+        c->next = NULL;
+        c->dirty = false;
+    }
+    run->changed = NULL;
+    run->dirty = false;
 }
 
 enum ckpt_err ckpt_run_set(struct ckpt_run *run, const struct ckpt_run *row)

@@ -11,17 +11,26 @@
 struct ckpt_run *ckpt_run_new(uint64_t dir);
 void ckpt_run_free(struct ckpt_run *run); /* NULL is fine */
 
-/* Takes C over, in place of the one with its number if there is one. What is in the run must not change what ckpt_run_epoch
-   and the like go by (its epoch, step, state) in place, but by putting a changed copy. NOMEM: C is freed. */
+/* Takes C over, in place of the one with its number if there is one. NOMEM: C is freed. */
 CKPT_MUST_USE enum ckpt_err ckpt_run_put(struct ckpt_run *run, struct ckpt_checkpoint *c);
+
+/* The checkpoint to be changed in place; ckpt_run_change must follow. NULL: there is none. */
+struct ckpt_checkpoint *ckpt_run_find(struct ckpt_run *run, uint32_t number);
+
+/* RUN's row was changed, and C (may be NULL) in place: brings what ckpt_run_epoch and the like go by up to date, and puts C into
+   the list of what differs from the database. Takes as long with many checkpoints as with few. */
+void ckpt_run_change(struct ckpt_run *run, struct ckpt_checkpoint *c);
+/* Nothing differs any more. */
+void ckpt_run_settle(struct ckpt_run *run);
 
 /* What the row says, without the checkpoints. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_run_set(struct ckpt_run *run, const struct ckpt_run *row);
 
-/* Shows readers what was just committed: copies of CHANGED[0..N) and of the row of RUN, if the run is in memory there. NEW_RUN:
-   it was made. After NOMEM the run is read from the database when it is asked for next. */
-void ckpt_runs_apply(struct ckpt_runs *runs, const struct ckpt_run *run, struct ckpt_checkpoint *const *changed,
-                     size_t n, bool new_run);
+/* Shows readers what was just committed: copies of the row of RUN and of what RUN->changed lists, if the run is in memory there.
+   NEW_RUN: it was made. Without memory for that the run is read from the database when it is asked for next. */
+void ckpt_runs_apply(struct ckpt_runs *runs, const struct ckpt_run *run, bool new_run);
+/* The run of directory DIR was changed in the database by somebody else: it is read anew when it is asked for next. */
+void ckpt_runs_reload(struct ckpt_runs *runs, uint64_t dir);
 /* Directories were moved: what lies below what is to be found out anew. */
 void ckpt_runs_moved(struct ckpt_runs *runs);
 

@@ -1,8 +1,9 @@
 /*
- * The rows of checkpoints, members and ids.
+ * The rows of checkpoints, ids and fresh.
  */
 #include "run_rows.h"
 #include "bytes.h"
+#include "metrics.h"
 #include "pack.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -12,8 +13,6 @@ enum {
     CHECKPOINT_KEY = 12, /* run, number */
     ID_KEY = 8,
     ID_ROW = 12,
-    HOLDER = 12,                          /* run, number */
-    MEMBER_KEY = 8 + NAME_MAX + 1 + 4 + HOLDER, /* directory, name, NUL, version's number, then the holder */
     MEMBER_LEAST = 8 + 4 + 2 + 2 + 2 + 8 + 8 + 8 + 2 + 2 * CKPT_ID_SIZE,
     VALUE_LEAST = 2 + 8 + 3 + 2,
     TAG_LEAST = 2,
@@ -31,14 +30,30 @@ static void checkpoint_key(uint8_t key[CHECKPOINT_KEY], uint64_t run, uint32_t n
     ckpt_put_be32(key + 8, number);
 }
 
-static size_t member_key(uint8_t key[MEMBER_KEY], uint64_t dir, const char *name, uint32_t number)
+static bool is_name(const char *name)
 {
-    size_t n = strnlen(name, NAME_MAX);
-    ckpt_put_be64(key, dir);
-    memcpy(key + 8, name, n);
-    key[8 + n] = 0;
-    ckpt_put_be32(key + 9 + n, number);
-    return n + 13;
+    size_t n = name == NULL ? 0 : strlen(name);
+    return n > 0 && n <= NAME_MAX && strchr(name, '/') == NULL;
+}
+
+/* What others rely on, whoever wrote it. The same going in and coming out, so that what was written can be read. */
+static bool makes_sense(const struct ckpt_checkpoint *c)
+{
+    if (c->number == 0 || c->root == NULL || c->group == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < c->n_values; i++) {
+        if (c->values[i].name == NULL || c->values[i].kind > CKPT_METRICS_MLFLOW) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = &c->members[i];
+        if (m->number == 0 || !is_name(m->name) || m->path == NULL || m->root > strlen(m->path)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- packing ---- */
@@ -142,9 +157,6 @@ static void unpack_member(struct ckpt_unpack *u, struct ckpt_member *m)
     m->gone = (flags & GONE) != 0;
     ckpt_unpack_bytes(u, m->state.bytes, CKPT_ID_SIZE);
     ckpt_unpack_bytes(u, m->recipe.bytes, CKPT_ID_SIZE);
-    if (u->err == CKPT_OK && (strlen(m->name) > NAME_MAX || m->root > strlen(m->path) || m->number == 0)) {
-        u->err = CKPT_ERR_CORRUPT;
-    }
 }
 
 static void unpack_value(struct ckpt_unpack *u, struct ckpt_value *v)
@@ -166,18 +178,19 @@ static void unpack_lists(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
         if (tag != NULL) {
             u->err = ckpt_checkpoint_add_tag(c, tag, &changed);
         }
+        if (u->err == CKPT_OK && !changed) {
+            u->err = CKPT_ERR_CORRUPT;
+        }
         free(tag);
     }
     n = ckpt_unpack_count(u, VALUE_LEAST);
     for (size_t i = 0; u->err == CKPT_OK && i < n; i++) {
-        struct ckpt_value value = {0};
-        bool changed = false;
-        unpack_value(u, &value);
-        if (u->err == CKPT_OK) {
-            u->err = ckpt_checkpoint_set_value(c, &value, &changed);
+        struct ckpt_value *v = ckpt_checkpoint_add_value(c);
+        if (v == NULL) {
+            u->err = CKPT_ERR_NOMEM;
+        } else {
+            unpack_value(u, v);
         }
-        free(value.name);
-        free(value.path);
     }
     n = ckpt_unpack_count(u, MEMBER_LEAST);
     for (size_t i = 0; u->err == CKPT_OK && i < n; i++) {
@@ -209,7 +222,7 @@ static void unpack_checkpoint(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
     c->left = (enum ckpt_left)unpack_enum(u, CKPT_LEFT_DELETED + 1);
     c->epoch_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
     c->step_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
-    (void)unpack_enum(u, 1);
+    (void)unpack_enum(u, 1); /* reserved */
     c->id = ckpt_unpack_u64(u);
     c->sequence = ckpt_unpack_u64(u);
     c->saved_ns = (int64_t)ckpt_unpack_u64(u);
@@ -242,7 +255,7 @@ enum ckpt_err ckpt_checkpoint_parse(const struct ckpt_slice *key, const struct c
     c->run = ckpt_get_be64(key->data);
     c->number = ckpt_get_be32((const uint8_t *)key->data + 8);
     unpack_checkpoint(&u, c);
-    if (u.err == CKPT_OK && c->number == 0) {
+    if (u.err == CKPT_OK && !makes_sense(c)) {
         u.err = CKPT_ERR_CORRUPT;
     }
     if (u.err != CKPT_OK) {
@@ -255,20 +268,15 @@ enum ckpt_err ckpt_checkpoint_parse(const struct ckpt_slice *key, const struct c
 
 /* ---- writing ---- */
 
-static enum ckpt_err put_member(struct ckpt_txn *txn, const struct ckpt_checkpoint *c, const struct ckpt_member *m)
-{
-    uint8_t key[MEMBER_KEY];
-    size_t n = member_key(key, m->dir, m->name, m->number);
-    checkpoint_key(key + n, c->run, c->number);
-    return ckpt_db_put(txn, CKPT_TABLE_MEMBERS, key, n + HOLDER, "", 0);
-}
-
 enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c)
 {
     struct ckpt_pack pack = {0};
     uint8_t key[CHECKPOINT_KEY];
     uint8_t id[ID_KEY];
     uint8_t where[ID_ROW];
+    if (!makes_sense(c)) {
+        return CKPT_ERR_INVALID;
+    }
     pack_checkpoint(&pack, c);
     enum ckpt_err err = pack.err;
     checkpoint_key(key, c->run, c->number);
@@ -283,60 +291,44 @@ enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_che
         err = ckpt_db_put(txn, CKPT_TABLE_IDS, id, sizeof id, where, sizeof where);
     }
     for (size_t i = 0; err == CKPT_OK && !c->dropped && i < c->n_members; i++) {
-        err = put_member(txn, c, &c->members[i]);
+        err = ckpt_member_put_in(txn, c, &c->members[i]);
     }
     return err;
 }
 
-enum ckpt_err ckpt_member_each_holder_in(struct ckpt_txn *txn, uint64_t dir, const char *name, uint32_t number,
-                                         ckpt_holder_fn *fn, void *arg)
+enum ckpt_err ckpt_checkpoint_get_in(struct ckpt_txn *txn, uint64_t run, uint32_t number,
+                                     struct ckpt_checkpoint **out)
 {
-    struct ckpt_cursor *cursor = NULL;
-    struct ckpt_slice key;
+    uint8_t key[CHECKPOINT_KEY];
+    struct ckpt_slice key_slice = {.data = key, .size = sizeof key};
     struct ckpt_slice value;
-    uint8_t prefix[MEMBER_KEY];
-    size_t n = member_key(prefix, dir, name, number);
-    enum ckpt_err err = ckpt_cursor_open(txn, CKPT_TABLE_MEMBERS, &cursor);
-    if (err == CKPT_OK) {
-        err = ckpt_cursor_seek(cursor, prefix, n, &key, &value);
-    }
-    while (err == CKPT_OK && key.size == n + HOLDER && memcmp(key.data, prefix, n) == 0) {
-        const uint8_t *holder = (const uint8_t *)key.data + n;
-        if (!fn(arg, ckpt_get_be64(holder), ckpt_get_be32(holder + 8))) {
-            break;
-        }
-        err = ckpt_cursor_next(cursor, &key, &value);
-    }
-    ckpt_cursor_close(cursor);
-    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-}
-
-static bool see_holder(void *arg, uint64_t run, uint32_t checkpoint)
-{
-    (void)run;
-    (void)checkpoint;
-    *(bool *)arg = true;
-    return false;
-}
-
-enum ckpt_err ckpt_member_release_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
-                                     const struct ckpt_member *m, bool *last)
-{
-    uint8_t key[MEMBER_KEY];
-    bool held = false;
-    size_t n = member_key(key, m->dir, m->name, m->number);
-    checkpoint_key(key + n, c->run, c->number);
-    enum ckpt_err err = ckpt_db_del(txn, CKPT_TABLE_MEMBERS, key, n + HOLDER);
-    if (err == CKPT_OK || err == CKPT_ERR_NOT_FOUND) {
-        err = ckpt_member_each_holder_in(txn, m->dir, m->name, m->number, see_holder, &held);
-    }
-    *last = err == CKPT_OK && !held;
-    return err;
+    checkpoint_key(key, run, number);
+    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_CHECKPOINTS, key, sizeof key, &value);
+    return err == CKPT_OK ? ckpt_checkpoint_parse(&key_slice, &value, out) : err;
 }
 
 /* ---- fresh ---- */
 
 enum { FRESH_KEY = 8, FRESH_NAME = 12 };
+
+enum ckpt_err ckpt_fresh_parse(const struct ckpt_slice *key, const struct ckpt_slice *value, struct ckpt_fresh *out)
+{
+    const uint8_t *row = value->data;
+    if (key->size != FRESH_KEY || value->size <= FRESH_NAME || value->size > FRESH_NAME + NAME_MAX) {
+        return CKPT_ERR_CORRUPT;
+    }
+    size_t n = value->size - FRESH_NAME;
+    if (ckpt_get_le32(row + 8) == 0 || memchr(row + FRESH_NAME, '\0', n) != NULL ||
+        memchr(row + FRESH_NAME, '/', n) != NULL) {
+        return CKPT_ERR_CORRUPT;
+    }
+    memset(out, 0, sizeof *out);
+    out->sequence = ckpt_get_be64(key->data);
+    out->dir = ckpt_get_le64(row);
+    out->number = ckpt_get_le32(row + 8);
+    memcpy(out->name, row + FRESH_NAME, n);
+    return CKPT_OK;
+}
 
 enum ckpt_err ckpt_fresh_put_in(struct ckpt_txn *txn, const struct ckpt_fresh *fresh)
 {
@@ -369,16 +361,7 @@ enum ckpt_err ckpt_fresh_next_in(struct ckpt_txn *txn, uint64_t sequence, struct
         err = ckpt_cursor_seek(cursor, from, sizeof from, &key, &value);
     }
     if (err == CKPT_OK) {
-        const uint8_t *row = value.data;
-        if (key.size != FRESH_KEY || value.size <= FRESH_NAME || value.size > FRESH_NAME + NAME_MAX) {
-            err = CKPT_ERR_CORRUPT;
-        } else {
-            memset(out, 0, sizeof *out);
-            out->sequence = ckpt_get_be64(key.data);
-            out->dir = ckpt_get_le64(row);
-            out->number = ckpt_get_le32(row + 8);
-            memcpy(out->name, row + FRESH_NAME, value.size - FRESH_NAME);
-        }
+        err = ckpt_fresh_parse(&key, &value, out);
     }
     ckpt_cursor_close(cursor);
     return err;

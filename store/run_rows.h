@@ -20,8 +20,12 @@ void ckpt_checkpoint_free(struct ckpt_checkpoint *c); /* NULL is fine */
 /* Replaces the string *FIELD by a copy of TEXT (NULL: none). NOMEM: unchanged. */
 CKPT_MUST_USE enum ckpt_err ckpt_text_set(char **field, const char *text);
 
-/* One more member, all zeros, at the end; NULL: no memory. Pointers to members die. */
+/* One more member, or value, all zeros, at the end; NULL: no memory. Pointers to the others die. */
 struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c);
+struct ckpt_value *ckpt_checkpoint_add_value(struct ckpt_checkpoint *c);
+/* Takes version NUMBER of file NAME in directory DIR out of the members. A file that it had replaced within the checkpoint stands
+   for its name again. Without any member left the checkpoint is dropped. False: it wasn't one. */
+bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number);
 /* Sets the value of that name (made comparable by ckpt_metric_normalise); *CHANGED: it is news. It is only replaced
    by one from as good a source: what the user says, then metrics files, then the checkpoint's content, then its name. NOMEM. */
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct ckpt_value *value,
@@ -35,8 +39,20 @@ bool ckpt_checkpoint_has_tag(const struct ckpt_checkpoint *c, const char *tag);
 
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
                                                   struct ckpt_checkpoint **out);
-/* Writes the row, and what leads to it: ids, and members for those that have a version. */
+/* The row as it is in the database; NOT_FOUND. */
+CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_get_in(struct ckpt_txn *txn, uint64_t run, uint32_t number,
+                                                   struct ckpt_checkpoint **out);
+/* Writes the row, and what leads to it: ids, and unless it is dropped a row in members for each of its members. INVALID: it would
+   not be read again (a number of 0, no root or group, a name that can't be one), and nothing was written. */
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c);
+/* ---- members (member_rows.c) ---- */
+
+CKPT_MUST_USE enum ckpt_err ckpt_member_put_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
+                                               const struct ckpt_member *m);
+/* Whether M's version leads back to C. */
+CKPT_MUST_USE enum ckpt_err ckpt_member_has_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
+                                               const struct ckpt_member *m, bool *has);
+
 /* Before a member's version is dropped: the version isn't this checkpoint's any more. *LAST: nor of any other. */
 CKPT_MUST_USE enum ckpt_err ckpt_member_release_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
                                                    const struct ckpt_member *m, bool *last);
@@ -45,6 +61,26 @@ CKPT_MUST_USE enum ckpt_err ckpt_member_release_in(struct ckpt_txn *txn, const s
 typedef bool ckpt_holder_fn(void *arg, uint64_t run, uint32_t checkpoint);
 CKPT_MUST_USE enum ckpt_err ckpt_member_each_holder_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
                                                        uint32_t number, ckpt_holder_fn *fn, void *arg);
+
+/* The version is about to be dropped: takes it out of every checkpoint that has it as a member (ckpt_checkpoint_lose_version).
+   Pictures in memory of their runs are to be read anew: ckpt_keeper_reload, ckpt_runs_reload. */
+CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_lose_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
+                                                            uint32_t number);
+
+/* The runs that have a checkpoint with any version of this file as a member, *N of them, to be freed by the caller. */
+CKPT_MUST_USE enum ckpt_err ckpt_member_runs(struct ckpt_store *store, uint64_t dir, const char *name, uint64_t **runs,
+                                             size_t *n);
+
+/* Takes a row apart. CORRUPT. */
+struct ckpt_member_row {
+    uint64_t dir;
+    uint32_t number;
+    char name[NAME_MAX + 1];
+    uint64_t run;
+    uint32_t checkpoint;
+};
+CKPT_MUST_USE enum ckpt_err ckpt_member_row_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                                  struct ckpt_member_row *out);
 
 /* ---- runs ---- */
 
@@ -77,6 +113,9 @@ struct ckpt_fresh {
     char name[NAME_MAX + 1];
 };
 
+/* Takes a row apart. CORRUPT. */
+CKPT_MUST_USE enum ckpt_err ckpt_fresh_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
+                                             struct ckpt_fresh *out);
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_put_in(struct ckpt_txn *txn, const struct ckpt_fresh *fresh);
 /* The version is fresh once more, with a sequence of its own (catalog.c). */
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_again_in(struct ckpt_txn *txn, const struct ckpt_version *version);

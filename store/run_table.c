@@ -54,6 +54,9 @@ enum ckpt_err ckpt_run_put_in(struct ckpt_txn *txn, const struct ckpt_run *run)
 {
     struct ckpt_pack p = {0};
     uint8_t key[DIR_KEY];
+    if (run->next_number == 0) {
+        return CKPT_ERR_INVALID;
+    }
     ckpt_put_be64(key, run->dir);
     ckpt_pack_bytes(&p, run_magic, sizeof run_magic);
     ckpt_pack_u8(&p, (uint8_t)((run->finished ? FINISHED : 0U) | (run->stop ? STOP : 0U)));
@@ -229,16 +232,21 @@ enum ckpt_err ckpt_policy_find(struct ckpt_store *store, uint64_t dir, char **te
     struct ckpt_dir row;
     enum { STEPS_MAX = 4096 /* a circle in a damaged table ends */ };
     enum ckpt_err err = ckpt_txn_read(store->db, &txn);
+    bool found = false;
     for (int i = 0; err == CKPT_OK && i < STEPS_MAX; i++) {
         err = ckpt_policy_get_in(txn, dir, text, changed_ns);
         if (err == CKPT_OK) {
             *owner = dir;
+            found = true;
             break;
         }
         if (err == CKPT_ERR_NOT_FOUND && dir != CKPT_DIR_ROOT) {
             err = ckpt_catalog_dir_in(txn, dir, &row);
-            dir = row.parent;
+            dir = err == CKPT_OK ? row.parent : dir;
         }
+    }
+    if (err == CKPT_OK && !found) {
+        err = CKPT_ERR_CORRUPT;
     }
     ckpt_txn_abort(txn);
     return err;

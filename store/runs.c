@@ -45,7 +45,10 @@ enum ckpt_err ckpt_runs_create(struct ckpt_store *store, struct ckpt_runs **out)
         return CKPT_ERR_NOMEM;
     }
     runs->store = store;
-    pthread_rwlock_init(&runs->lock, NULL);
+    if (pthread_rwlock_init(&runs->lock, NULL) != 0) {
+        free(runs);
+        return CKPT_ERR_NOMEM;
+    }
     *out = runs;
     return CKPT_OK;
 }
@@ -152,27 +155,35 @@ void ckpt_runs_release(struct ckpt_runs *runs)
 
 /* ---- following the engine ---- */
 
-static enum ckpt_err copy_changes(struct ckpt_run *to, const struct ckpt_run *from,
-                                  struct ckpt_checkpoint *const *changed, size_t n)
+static enum ckpt_err copy_changes(struct ckpt_run *to, const struct ckpt_run *from)
 {
     enum ckpt_err err = ckpt_run_set(to, from);
-    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
-        struct ckpt_checkpoint *copy = ckpt_checkpoint_copy(changed[i]);
+    for (const struct ckpt_checkpoint *c = from->changed; err == CKPT_OK && c != NULL; c = c->next) {
+        struct ckpt_checkpoint *copy = ckpt_checkpoint_copy(c);
         err = copy == NULL ? CKPT_ERR_NOMEM : ckpt_run_put(to, copy);
     }
     return err;
 }
 
-void ckpt_runs_apply(struct ckpt_runs *runs, const struct ckpt_run *run, struct ckpt_checkpoint *const *changed,
-                     size_t n, bool new_run)
+void ckpt_runs_apply(struct ckpt_runs *runs, const struct ckpt_run *run, bool new_run)
 {
     pthread_rwlock_wrlock(&runs->lock);
     struct known_run *known = find(runs, run->dir);
-    if (known != NULL && copy_changes(known->run, run, changed, n) != CKPT_OK) {
+    if (known != NULL && copy_changes(known->run, run) != CKPT_OK) {
         forget(runs, known);
     }
     if (new_run) {
         runs->standings_known = false;
+    }
+    pthread_rwlock_unlock(&runs->lock);
+}
+
+void ckpt_runs_reload(struct ckpt_runs *runs, uint64_t dir)
+{
+    pthread_rwlock_wrlock(&runs->lock);
+    struct known_run *known = find(runs, dir);
+    if (known != NULL) {
+        forget(runs, known);
     }
     pthread_rwlock_unlock(&runs->lock);
 }
@@ -194,9 +205,10 @@ static enum ckpt_err add_standing(struct ckpt_runs *runs, struct ckpt_txn *txn, 
     enum ckpt_err err = CKPT_OK;
     while (err == CKPT_OK && at != CKPT_DIR_ROOT && standing.levels < LEVELS) {
         err = ckpt_catalog_dir_in(txn, at, &row);
-        at = row.parent;
-        standing.above[standing.levels] = at;
-        standing.levels += err == CKPT_OK;
+        if (err == CKPT_OK) {
+            at = row.parent;
+            standing.above[standing.levels++] = at;
+        }
     }
     if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
         return err;
@@ -313,6 +325,8 @@ enum ckpt_err ckpt_runs_by_id(struct ckpt_runs *runs, const char *prefix, uint64
     uint8_t from[ID_KEY];
     uint64_t id = 0;
     unsigned open = 0;
+    uint64_t found_dir = 0;
+    uint32_t found_number = 0;
     if (!parse_prefix(prefix, &id, &open)) {
         return CKPT_ERR_NOT_FOUND;
     }
@@ -333,8 +347,8 @@ enum ckpt_err ckpt_runs_by_id(struct ckpt_runs *runs, const char *prefix, uint64
         } else if (found > 0) {
             err = CKPT_ERR_EXISTS;
         } else {
-            *dir = ckpt_get_le64(value.data);
-            *number = ckpt_get_le32((const uint8_t *)value.data + 8);
+            found_dir = ckpt_get_le64(value.data);
+            found_number = ckpt_get_le32((const uint8_t *)value.data + 8);
             err = ckpt_cursor_next(cursor, &key, &value);
             if (err == CKPT_ERR_NOT_FOUND) {
                 err = CKPT_OK;
@@ -344,6 +358,10 @@ enum ckpt_err ckpt_runs_by_id(struct ckpt_runs *runs, const char *prefix, uint64
     }
     ckpt_cursor_close(cursor);
     ckpt_txn_abort(txn);
+    if (err == CKPT_OK) {
+        *dir = found_dir;
+        *number = found_number;
+    }
     return err;
 }
 

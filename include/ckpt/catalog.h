@@ -116,7 +116,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_subdir(struct ckpt_store *store, u
  *   reference. When the newest kept version of the file has the same recipe nothing is added (*ADDED
  *   is false) and only the file's stamp moves. VERSION->number and ->sequence are filled in.
  * set_stamp: the live file was seen unchanged with STAMP, occupying HOT_BYTES.
- * drop: forgets versions, all N or none. Recipes that nothing else holds become garbage for the sweeper.
+ * drop: forgets versions, all N or none, and takes them out of the checkpoints that have them as members, so pictures in memory
+ *   of these are to be read anew. Recipes that nothing else holds become garbage for the sweeper.
  *   The caller has made sure that no cold live file needs them (CKPT_ERR_NEEDED is the engine's job).
  */
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_dir(struct ckpt_store *store, uint64_t dir,

@@ -106,8 +106,14 @@ struct ckpt_checkpoint {
     struct ckpt_member *members; /* in order of capture */
     size_t n_members;
 
-    /* In memory only. */
-    bool dirty; /* differs from the database; the engine's own picture */
+    /* In memory only, for run.c. */
+    bool dirty;                   /* differs from the database, and is in its run's list of such */
+    struct ckpt_checkpoint *next; /* in that list */
+    bool in_epochs;               /* is in run->by_epoch, under AT_EPOCH and AT_SEQUENCE */
+    bool in_steps;
+    uint64_t at_epoch;
+    uint64_t at_step;
+    uint64_t at_sequence;
 };
 
 /* Whether it is shown: published, and not rotated. */
@@ -137,7 +143,8 @@ struct ckpt_run {
     size_t count;
     size_t room;
     uint64_t generation; /* grows with every change of this picture */
-    bool dirty;          /* as in struct ckpt_checkpoint */
+    bool dirty;          /* the row, or a checkpoint, differs from the database: the engine's own picture */
+    struct ckpt_checkpoint *changed; /* those that differ, linked by NEXT */
 
     /* Complete ones by epoch and by step, then by sequence; see ckpt_run_epoch. */
     struct ckpt_checkpoint **by_epoch;

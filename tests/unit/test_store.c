@@ -113,13 +113,13 @@ static void test_format_is_as_documented(void **state)
     char check[17];
     size_t n = read_file(path_of(w, "FORMAT"), text, sizeof text - 1);
     assert_int_equal(sscanf(text,
-                            "ckptfs store\nformat 2\nid %32[0-9a-f]\nseed %16[0-9a-f]\ncreated "
+                            "ckptfs store\nformat 3\nid %32[0-9a-f]\nseed %16[0-9a-f]\ncreated "
                             "%20s\ncheck %16[0-9a-f]\n",
                             id, seed, created, check),
                      4);
     char again[FORMAT_ROOM];
     int length =
-        snprintf(again, sizeof again, "ckptfs store\nformat 2\nid %s\nseed %s\ncreated %s\n", id,
+        snprintf(again, sizeof again, "ckptfs store\nformat 3\nid %s\nseed %s\ncreated %s\n", id,
                  seed, created);
     uint64_t sum = ckpt_checksum(0, again, (size_t)length);
     length += snprintf(again + length, sizeof again - (size_t)length, "check %016llx\n",
@@ -138,7 +138,7 @@ static void test_any_changed_byte_of_format_is_damage(void **state)
     char text[FORMAT_ROOM];
     size_t n = read_file(path_of(w, "FORMAT"), text, sizeof text);
     for (size_t i = 0; i < n; i++) {
-        text[i] ^= 2; /* the format becomes 0 */
+        text[i] ^= 2; /* the format becomes 1, which is older */
         write_file(path_of(w, "FORMAT"), text, n);
         text[i] ^= 2;
         assert_refused(w, "a changed byte", CKPT_ERR_CORRUPT, "/FORMAT: the file is damaged");
@@ -162,16 +162,16 @@ static void test_formats_of_others(void **state)
         enum ckpt_err err;
         const char *report;
     } cases[] = {
-        {"the next format", "ckptfs store\nformat 3\n", CKPT_ERR_FORMAT,
-         "newer format than this program reads (up to 2)"},
+        {"the next format", "ckptfs store\nformat 4\n", CKPT_ERR_FORMAT,
+         "newer format than this program reads (up to 3)"},
         {"a much later one", "ckptfs store\nformat 4711\nwho knows what\n", CKPT_ERR_FORMAT,
          "newer format"},
         {"no number", "ckptfs store\nformat x\n", CKPT_ERR_CORRUPT, "the file is damaged"},
         {"number zero", "ckptfs store\nformat 0\n", CKPT_ERR_CORRUPT, "the file is damaged"},
         {"a negative one", "ckptfs store\nformat -2\n", CKPT_ERR_CORRUPT, "the file is damaged"},
-        {"more behind the number", "ckptfs store\nformat 2a\n", CKPT_ERR_CORRUPT,
+        {"more behind the number", "ckptfs store\nformat 3a\n", CKPT_ERR_CORRUPT,
          "the file is damaged"},
-        {"this format and nothing else", "ckptfs store\nformat 2\n", CKPT_ERR_CORRUPT,
+        {"this format and nothing else", "ckptfs store\nformat 3\n", CKPT_ERR_CORRUPT,
          "the file is damaged"},
     };
     struct world *w = *state;
@@ -285,12 +285,12 @@ static void test_the_format_of_the_database(void **state)
         enum ckpt_err err;
         const char *report;
     } cases[] = {
-        {"a newer one", "format", "\x03\0\0\0", 4, CKPT_ERR_FORMAT,
+        {"a newer one", "format", "\x04\0\0\0", 4, CKPT_ERR_FORMAT,
          "/db: the database has a newer format"},
         {"none", "format", NULL, 0, CKPT_ERR_CORRUPT, "the database isn't that of this store"},
         {"zero", "format", "\0\0\0\0", 4, CKPT_ERR_CORRUPT,
          "the database isn't that of this store"},
-        {"a shorter one", "format", "\x02", 1, CKPT_ERR_CORRUPT,
+        {"a shorter one", "format", "\x03", 1, CKPT_ERR_CORRUPT,
          "the database isn't that of this store"},
         {"no id", "store", NULL, 0, CKPT_ERR_CORRUPT, "the database isn't that of this store"},
         {"another id", "store", "0123456789abcdef", 16, CKPT_ERR_CORRUPT,

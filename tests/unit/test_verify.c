@@ -1181,7 +1181,7 @@ static const struct damage {
      short_name_row,
      ALWAYS,
      {"dirnames: a row of 7 bytes with a key of 13 is damaged"}},
-    {"another format in meta", meta_format, ALWAYS, {"meta: the format is 3, not 2"}},
+    {"another format in meta", meta_format, ALWAYS, {"meta: the format is 4, not 3"}},
     {"another store in meta",
      meta_store,
      ALWAYS,
