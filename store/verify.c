@@ -215,6 +215,9 @@ static enum ckpt_err check_tables(struct ckpt_verify *v)
     if (err == CKPT_OK) {
         err = ckpt_verify_catalog(v);
     }
+    if (err == CKPT_OK) {
+        err = ckpt_verify_runs(v);
+    }
     if (err == CKPT_ERR_CORRUPT) {
         ckpt_verify_problem(
             v,
@@ -233,7 +236,8 @@ enum ckpt_err ckpt_verify(struct ckpt_store *store, bool quick, ckpt_progress_fn
 {
     struct ckpt_verify v = {.store = store};
     v.bads = calloc(CKPT_VERIFY_REPORTS, sizeof *v.bads);
-    enum ckpt_err err = v.bads == NULL ? CKPT_ERR_NOMEM : ckpt_codec_create(&v.codec);
+    v.lost_dirs = calloc(CKPT_VERIFY_REPORTS, sizeof *v.lost_dirs);
+    enum ckpt_err err = v.bads == NULL || v.lost_dirs == NULL ? CKPT_ERR_NOMEM : ckpt_codec_create(&v.codec);
     if (err == CKPT_OK) {
         err = check_tables(&v);
     }
@@ -258,6 +262,7 @@ enum ckpt_err ckpt_verify(struct ckpt_store *store, bool quick, ckpt_progress_fn
     free(v.bads);
     free(v.objects);
     free(v.dirs);
+    free(v.lost_dirs);
     ckpt_codec_free(v.codec);
     return err;
 }

@@ -165,15 +165,23 @@ static enum ckpt_err check_dirs(struct ckpt_verify *v)
 
 /* ---- files and versions ---- */
 
-/* Rows of one directory stand together: a lost one is told once. */
-static void check_dir_of(struct ckpt_verify *v, uint64_t dir, const char *name)
+void ckpt_verify_dir_of(struct ckpt_verify *v, uint64_t dir, const char *name)
 {
-    if (dir != CKPT_DIR_ROOT && dir != v->lost_dir && find_dir(v, dir) == NULL) {
-        v->lost_dir = dir;
-        ckpt_verify_problem(
-            v, "directory %016" PRIx64 ", which %s and perhaps others belong to, has no row", dir,
-            name);
+    if (dir == CKPT_DIR_ROOT || find_dir(v, dir) != NULL) {
+        return;
     }
+    /* Rows of one directory stand together: the last one is the likeliest. */
+    for (size_t i = v->lost_count; i-- > 0;) {
+        if (v->lost_dirs[i] == dir) {
+            return;
+        }
+    }
+    if (v->lost_dirs != NULL && v->lost_count < CKPT_VERIFY_REPORTS) {
+        v->lost_dirs[v->lost_count++] = dir;
+    }
+    ckpt_verify_problem(
+        v, "directory %016" PRIx64 ", which %s and perhaps others belong to, has no row", dir,
+        name);
 }
 
 static enum ckpt_err file_row(void *arg, const struct ckpt_slice *key,
@@ -187,8 +195,9 @@ static enum ckpt_err file_row(void *arg, const struct ckpt_slice *key,
                             value->size, key->size);
         return CKPT_OK;
     }
-    check_dir_of(v, file.dir, file.name);
+    ckpt_verify_dir_of(v, file.dir, file.name);
     if (file.sequence > v->last_sequence) {
+        v->sequence_told = true;
         ckpt_verify_problem(
             v, "meta: the last capture is %" PRIu64 ", and %s has the capture %" PRIu64,
             v->last_sequence, ckpt_verify_label(v, file.dir, file.name, label), file.sequence);
@@ -202,7 +211,7 @@ static void check_version_in_file(struct ckpt_verify *v, const struct ckpt_versi
     struct ckpt_file file;
     enum ckpt_err err = ckpt_catalog_file_in(v->txn, version->dir, version->name, &file);
     if (err == CKPT_ERR_NOT_FOUND) {
-        check_dir_of(v, version->dir, version->name);
+        ckpt_verify_dir_of(v, version->dir, version->name);
         ckpt_verify_problem(v, "%s@v%" PRIu32 ": its file has no row", label, version->number);
     } else if (err == CKPT_OK && file.next_number <= version->number) {
         ckpt_verify_problem(
@@ -232,6 +241,7 @@ static enum ckpt_err version_row(void *arg, const struct ckpt_slice *key,
                             label, version.number, version.size, recipe->file_size);
     }
     if (version.sequence > v->last_sequence) {
+        v->sequence_told = true;
         ckpt_verify_problem(
             v, "meta: the last capture is %" PRIu64 ", and %s@v%" PRIu32 " is %" PRIu64,
             v->last_sequence, label, version.number, version.sequence);

@@ -4,6 +4,7 @@
  *     verify.c           the order of it all; what is told and how
  *     verify_objects.c   objects, recipes and who refers to them, but for the chunks' bytes
  *     verify_catalog.c   meta, directories, files and versions
+ *     verify_runs.c      fresh captures, runs, checkpoints, processes and policies
  *     verify_chunks.c    the chunks' bytes
  *     verify_live.c      the cold files of live/ and the versions that they need
  *
@@ -84,7 +85,9 @@ struct ckpt_verify {
     struct ckpt_verify_dir *dirs; /* by id */
     size_t dir_count;
     size_t dir_room;
-    uint64_t lost_dir; /* the last one that was told to be missing */
+    uint64_t *lost_dirs; /* those that were told to be missing, at most CKPT_VERIFY_REPORTS */
+    size_t lost_count;
+    bool sequence_told; /* that meta is behind the captures */
 
     struct ckpt_verify_bad *bads;
     size_t bad_count;
@@ -111,6 +114,12 @@ void ckpt_verify_meta(struct ckpt_verify *v);
 CKPT_MUST_USE enum ckpt_err ckpt_verify_objects(struct ckpt_verify *v);
 /* Directories, files, versions; then the counters. */
 CKPT_MUST_USE enum ckpt_err ckpt_verify_catalog(struct ckpt_verify *v);
+
+/* Captures, checkpoints and what stands about them, after the catalog. */
+CKPT_MUST_USE enum ckpt_err ckpt_verify_runs(struct ckpt_verify *v);
+
+/* Tells, once for each, that directory DIR has no row; NAME is something that belongs to it. After the directories were read. */
+void ckpt_verify_dir_of(struct ckpt_verify *v, uint64_t dir, const char *name);
 
 /* NULL: not there. */
 struct ckpt_verify_object *ckpt_verify_find(struct ckpt_verify *v, const struct ckpt_id *id);

@@ -6,6 +6,8 @@
  *   - exact reference counts, and the counters and last numbers of the meta table
  *   - every version: its recipe, its file's row, its directory
  *   - the directories: parents up to the root, and the names that lead to them
+ *   - captures that no checkpoint was made of yet, runs, checkpoints and the rows that lead to them, what is known of processes,
+ *     policies
  *   - live/: every cold file has a version with its bytes
  *
  * Works beside a running daemon. The tables are looked at in one short snapshot. The chunks are
