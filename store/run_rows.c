@@ -86,8 +86,11 @@ static void pack_value(struct ckpt_pack *p, const struct ckpt_value *v)
     ckpt_pack_text(p, v->path);
 }
 
-static void pack_checkpoint(struct ckpt_pack *p, const struct ckpt_checkpoint *c)
+enum ckpt_err ckpt_checkpoint_pack(const struct ckpt_checkpoint *c, struct ckpt_pack *p)
 {
+    if (!makes_sense(c)) {
+        return CKPT_ERR_INVALID;
+    }
     unsigned flags = (c->has_epoch ? HAS_EPOCH : 0U) | (c->has_step ? HAS_STEP : 0U) | (c->pinned ? PINNED : 0U) |
                      (c->hidden ? HIDDEN : 0U) | (c->dropped ? DROPPED : 0U);
     ckpt_pack_bytes(p, checkpoint_magic, sizeof checkpoint_magic);
@@ -123,6 +126,7 @@ static void pack_checkpoint(struct ckpt_pack *p, const struct ckpt_checkpoint *c
     for (size_t i = 0; i < c->n_members; i++) {
         pack_member(p, &c->members[i]);
     }
+    return p->err;
 }
 
 /* ---- unpacking ---- */
@@ -228,6 +232,10 @@ static void unpack_checkpoint(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
     c->saved_ns = (int64_t)ckpt_unpack_u64(u);
     c->epoch = ckpt_unpack_u64(u);
     c->step = ckpt_unpack_u64(u);
+    if ((!c->has_epoch && (c->epoch != 0 || c->epoch_from != 0)) ||
+        (!c->has_step && (c->step != 0 || c->step_from != 0))) {
+        u->err = CKPT_ERR_CORRUPT;
+    }
     c->left_ns = (int64_t)ckpt_unpack_u64(u);
     c->hidden_ns = (int64_t)ckpt_unpack_u64(u);
     c->parent = ckpt_unpack_u64(u);
@@ -274,11 +282,7 @@ enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_che
     uint8_t key[CHECKPOINT_KEY];
     uint8_t id[ID_KEY];
     uint8_t where[ID_ROW];
-    if (!makes_sense(c)) {
-        return CKPT_ERR_INVALID;
-    }
-    pack_checkpoint(&pack, c);
-    enum ckpt_err err = pack.err;
+    enum ckpt_err err = ckpt_checkpoint_pack(c, &pack);
     checkpoint_key(key, c->run, c->number);
     if (err == CKPT_OK) {
         err = ckpt_db_put(txn, CKPT_TABLE_CHECKPOINTS, key, sizeof key, pack.bytes, pack.size);

@@ -8,6 +8,7 @@
 #define CKPT_STORE_RUN_ROWS_H
 
 #include "db.h"
+#include "pack.h"
 #include <ckpt/run.h>
 
 /* ---- in memory ---- */
@@ -24,7 +25,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_text_set(char **field, const char *text);
 struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c);
 struct ckpt_value *ckpt_checkpoint_add_value(struct ckpt_checkpoint *c);
 /* Takes version NUMBER of file NAME in directory DIR out of the members. A file that it had replaced within the checkpoint stands
-   for its name again. Without any member left the checkpoint is dropped. False: it wasn't one. */
+   for its name again. Without any member left the checkpoint is dropped. False: it wasn't one. NAME isn't one of C's own. */
 bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number);
 /* Sets the value of that name (made comparable by ckpt_metric_normalise); *CHANGED: it is news. It is only replaced
    by one from as good a source: what the user says, then metrics files, then the checkpoint's content, then its name. NOMEM. */
@@ -37,13 +38,16 @@ bool ckpt_checkpoint_has_tag(const struct ckpt_checkpoint *c, const char *tag);
 
 /* ---- checkpoints ---- */
 
+/* A row, and what it was packed of. Parsing and packing again gives the same bytes. INVALID, before anything is packed: the row
+   would not be read again (a number of 0, no root or group, a name that can't be one). */
+CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_pack(const struct ckpt_checkpoint *c, struct ckpt_pack *row);
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
                                                   struct ckpt_checkpoint **out);
 /* The row as it is in the database; NOT_FOUND. */
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_get_in(struct ckpt_txn *txn, uint64_t run, uint32_t number,
                                                    struct ckpt_checkpoint **out);
-/* Writes the row, and what leads to it: ids, and unless it is dropped a row in members for each of its members. INVALID: it would
-   not be read again (a number of 0, no root or group, a name that can't be one), and nothing was written. */
+/* Writes the row, and what leads to it: ids, and unless it is dropped a row in members for each of its members. INVALID as above,
+   and nothing was written. */
 CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_put_in(struct ckpt_txn *txn, const struct ckpt_checkpoint *c);
 /* ---- members (member_rows.c) ---- */
 
@@ -84,6 +88,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_member_row_parse(const struct ckpt_slice *key, 
 
 /* ---- runs ---- */
 
+/* As ckpt_checkpoint_pack; INVALID: it has no next number. */
+CKPT_MUST_USE enum ckpt_err ckpt_run_pack(const struct ckpt_run *run, struct ckpt_pack *row);
 CKPT_MUST_USE enum ckpt_err ckpt_run_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
                                            struct ckpt_run *out);
 CKPT_MUST_USE enum ckpt_err ckpt_run_put_in(struct ckpt_txn *txn, const struct ckpt_run *run);

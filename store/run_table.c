@@ -50,25 +50,30 @@ enum ckpt_err ckpt_run_parse(const struct ckpt_slice *key, const struct ckpt_sli
     return CKPT_OK;
 }
 
+enum ckpt_err ckpt_run_pack(const struct ckpt_run *run, struct ckpt_pack *p)
+{
+    if (run->next_number == 0) {
+        return CKPT_ERR_INVALID;
+    }
+    ckpt_pack_bytes(p, run_magic, sizeof run_magic);
+    ckpt_pack_u8(p, (uint8_t)((run->finished ? FINISHED : 0U) | (run->stop ? STOP : 0U)));
+    ckpt_pack_u8(p, 0);
+    ckpt_pack_u16(p, 0);
+    ckpt_pack_u32(p, run->next_number);
+    ckpt_pack_u32(p, run->best);
+    ckpt_pack_u64(p, (uint64_t)run->finished_ns);
+    ckpt_pack_u64(p, (uint64_t)run->written_ns);
+    ckpt_pack_u64(p, run->process);
+    ckpt_pack_text(p, run->metric);
+    return p->err;
+}
+
 enum ckpt_err ckpt_run_put_in(struct ckpt_txn *txn, const struct ckpt_run *run)
 {
     struct ckpt_pack p = {0};
     uint8_t key[DIR_KEY];
-    if (run->next_number == 0) {
-        return CKPT_ERR_INVALID;
-    }
     ckpt_put_be64(key, run->dir);
-    ckpt_pack_bytes(&p, run_magic, sizeof run_magic);
-    ckpt_pack_u8(&p, (uint8_t)((run->finished ? FINISHED : 0U) | (run->stop ? STOP : 0U)));
-    ckpt_pack_u8(&p, 0);
-    ckpt_pack_u16(&p, 0);
-    ckpt_pack_u32(&p, run->next_number);
-    ckpt_pack_u32(&p, run->best);
-    ckpt_pack_u64(&p, (uint64_t)run->finished_ns);
-    ckpt_pack_u64(&p, (uint64_t)run->written_ns);
-    ckpt_pack_u64(&p, run->process);
-    ckpt_pack_text(&p, run->metric);
-    enum ckpt_err err = p.err;
+    enum ckpt_err err = ckpt_run_pack(run, &p);
     if (err == CKPT_OK) {
         err = ckpt_db_put(txn, CKPT_TABLE_RUNS, key, sizeof key, p.bytes, p.size);
     }
