@@ -284,6 +284,9 @@ const struct ckpt_checkpoint *ckpt_run_final(const struct ckpt_run *run)
 static const struct ckpt_checkpoint *find(struct ckpt_checkpoint *const *index, size_t n, key_fn *key_of, uint64_t key)
 {
     size_t beyond = place(index, n, key_of, key, UINT64_MAX);
+    while (beyond < n && key_of(index[beyond]) == key) {
+        beyond++; /* a sequence that only a damaged row has */
+    }
     return beyond > 0 && key_of(index[beyond - 1]) == key ? index[beyond - 1] : NULL;
 }
 
