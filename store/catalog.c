@@ -305,6 +305,14 @@ static enum ckpt_err version_step(void *arg, const struct ckpt_slice *key,
     return err;
 }
 
+enum ckpt_err ckpt_catalog_each_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name, ckpt_version_fn *fn,
+                                           void *arg)
+{
+    uint8_t prefix[KEY_MAX];
+    struct version_walk walk_arg = {.fn = fn, .arg = arg};
+    return walk(txn, CKPT_TABLE_VERSIONS, prefix, version_key(prefix, dir, name, 0) - 4, version_step, &walk_arg);
+}
+
 enum ckpt_err ckpt_catalog_each_version(struct ckpt_store *store, uint64_t dir, const char *name,
                                         ckpt_version_fn *fn, void *arg)
 {
@@ -903,6 +911,16 @@ static enum ckpt_err drop(struct ckpt_store *store, struct ckpt_codec *codec, st
     return err;
 }
 
+enum ckpt_err ckpt_catalog_drop_in(struct ckpt_store *store, struct ckpt_codec *codec, struct ckpt_txn *txn,
+                                   uint64_t dir, const char *name, const uint32_t *numbers, size_t n)
+{
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
+        err = drop(store, codec, txn, dir, name, numbers[i]);
+    }
+    return err;
+}
+
 enum ckpt_err ckpt_catalog_drop(struct ckpt_store *store, uint64_t dir, const char *name,
                                 const uint32_t *numbers, size_t n)
 {
@@ -912,8 +930,8 @@ enum ckpt_err ckpt_catalog_drop(struct ckpt_store *store, uint64_t dir, const ch
     if (err == CKPT_OK) {
         err = ckpt_store_begin(store, &txn);
     }
-    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
-        err = drop(store, codec, txn, dir, name, numbers[i]);
+    if (err == CKPT_OK) {
+        err = ckpt_catalog_drop_in(store, codec, txn, dir, name, numbers, n);
     }
     if (err == CKPT_OK) {
         err = ckpt_store_commit(store, txn);

@@ -28,6 +28,13 @@ CKPT_MUST_USE enum ckpt_err ckpt_catalog_set_stamp_in(struct ckpt_txn *txn, uint
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
                                                     uint32_t number, struct ckpt_version *out);
 
+/* The kept versions of one file, oldest first. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_version_in(struct ckpt_txn *txn, uint64_t dir, const char *name,
+                                                         ckpt_version_fn *fn, void *arg);
+/* As ckpt_catalog_drop. */
+CKPT_MUST_USE enum ckpt_err ckpt_catalog_drop_in(struct ckpt_store *store, struct ckpt_codec *codec, struct ckpt_txn *txn,
+                                                 uint64_t dir, const char *name, const uint32_t *numbers, size_t n);
+
 /* The kept versions of all files directly in DIR, the newest capture first, until FN returns false. */
 CKPT_MUST_USE enum ckpt_err ckpt_catalog_each_capture_in(struct ckpt_txn *txn, uint64_t dir,
                                                          ckpt_version_fn *fn, void *arg);

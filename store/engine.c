@@ -14,6 +14,7 @@
 #include "publish.h"
 #include "run_parts.h"
 #include "run_rows.h"
+#include "retain.h"
 #include "sweep.h"
 #include <ckpt/host.h>
 #include <dirent.h>
@@ -307,6 +308,9 @@ static bool step_hot(struct ckpt_engine *engine)
     if (over && !ckpt_store_stopped(engine->store)) {
         (void)!ckpt_hot_enforce(engine, &worked);
     }
+    engine->short_of_space = !worked && engine->config.reserve > 0 &&
+                             ckpt_store_space(engine->store, &space) == CKPT_OK &&
+                             space.host_free < engine->config.reserve;
     return worked;
 }
 
@@ -384,6 +388,14 @@ static bool step_publish(struct ckpt_engine *engine)
     return err == CKPT_OK && worked;
 }
 
+/* What is to be kept of checkpoints. An error was reported, and is tried again. */
+static bool step_retain(struct ckpt_engine *engine)
+{
+    bool worked = false;
+    (void)!ckpt_retain_step(engine, &worked);
+    return worked;
+}
+
 /* ---- commands ---- */
 
 enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command)
@@ -416,57 +428,7 @@ static bool step_command(struct ckpt_engine *engine)
     return true;
 }
 
-struct survivors {
-    const struct ckpt_command *command;
-    struct ckpt_id needed;
-    bool protect; /* the live file is a stub with that recipe */
-    bool kept;    /* a version with that recipe stays */
-    size_t found; /* versions to forget that exist */
-};
-
-static bool is_listed(const struct ckpt_command *command, uint32_t number)
-{
-    for (size_t i = 0; i < command->count; i++) {
-        if (command->numbers[i] == number) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool see_version(void *arg, const struct ckpt_version *version)
-{
-    struct survivors *s = arg;
-    if (is_listed(s->command, version->number)) {
-        s->found++;
-    } else if (s->protect && ckpt_id_equal(&version->recipe, &s->needed)) {
-        s->kept = true;
-    }
-    return true;
-}
-
-/* The recipe that the live file of this path consists of, when it is cold. */
-static enum ckpt_err find_needed(struct ckpt_engine *engine, const char *path, struct survivors *s)
-{
-    struct ckpt_stub stub;
-    int fd = ckpt_host_openat(ckpt_store_livefd(engine->store), path,
-                              O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (fd < 0) {
-        return errno == ENOENT || errno == ENOTDIR ? CKPT_OK : ckpt_err_from_errno(errno);
-    }
-    enum ckpt_err err = CKPT_OK;
-    struct stat st;
-    if (ckpt_host_fstat(fd, &st) != 0) {
-        err = ckpt_err_from_errno(errno);
-    } else if (S_ISREG(st.st_mode)) {
-        err = ckpt_live_stub(fd, &stub, &s->protect);
-        s->needed = stub.recipe;
-    }
-    ckpt_host_close(fd);
-    return err;
-}
-
-static void give_back(struct ckpt_engine *engine)
+void ckpt_give_back(struct ckpt_engine *engine)
 {
     engine->sweep = true;
     ckpt_sweeper_refresh(engine->sweeper);
@@ -493,9 +455,37 @@ static enum ckpt_err drop_with_ballast(struct ckpt_engine *engine, uint64_t dir,
                : err;
 }
 
+/* Whether the versions exist (NOT_FOUND) and no cold live file consists of them (NEEDED). */
+static enum ckpt_err may_forget(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                                const struct ckpt_command *command)
+{
+    struct ckpt_needed needed;
+    struct ckpt_txn *txn = NULL;
+    size_t found = 0;
+    bool survives = false;
+    enum ckpt_err err = ckpt_needed_find(engine, dir, name, &needed);
+    if (err == CKPT_OK) {
+        err = ckpt_txn_read(engine->store->db, &txn);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_needed_survives_in(txn, &needed, dir, name, command->numbers, command->count, &found, &survives);
+    }
+    ckpt_txn_abort(txn);
+    if (err == CKPT_OK && found < command->count) {
+        err = CKPT_ERR_NOT_FOUND;
+    }
+    if (err == CKPT_OK && !survives) {
+        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
+                     "%s is cold: its bytes are only in a version you want to forget. Delete the file first, or "
+                     "open it for writing to make it hot",
+                     command->path);
+        err = CKPT_ERR_NEEDED;
+    }
+    return err;
+}
+
 static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command *command)
 {
-    struct survivors s = {.command = command};
     uint64_t dir = CKPT_DIR_ROOT;
     uint64_t *runs = NULL;
     size_t n_runs = 0;
@@ -505,20 +495,7 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
         err = ckpt_catalog_resolve(engine->store, command->path, &dir, name);
     }
     if (err == CKPT_OK) {
-        err = find_needed(engine, command->path, &s);
-    }
-    if (err == CKPT_OK) {
-        err = ckpt_catalog_each_version(engine->store, dir, name, see_version, &s);
-    }
-    if (err == CKPT_OK && s.found < command->count) {
-        err = CKPT_ERR_NOT_FOUND;
-    }
-    if (err == CKPT_OK && s.protect && !s.kept) {
-        ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,
-                     "%s is cold: its bytes are only in a version you want to forget. Delete the file first, or "
-                     "open it for writing to make it hot",
-                     command->path);
-        err = CKPT_ERR_NEEDED;
+        err = may_forget(engine, dir, name, command);
     }
     if (err == CKPT_OK) {
         err = ckpt_member_runs(engine->store, dir, name, &runs, &n_runs);
@@ -526,12 +503,16 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
     if (err == CKPT_OK) {
         err = drop_with_ballast(engine, dir, name, command);
     }
-    for (size_t i = 0; err == CKPT_OK && engine->config.runs != NULL && i < n_runs; i++) {
-        ckpt_runs_reload(engine->config.runs, runs[i]);
+    for (size_t i = 0; err == CKPT_OK && i < n_runs; i++) {
+        ckpt_keeper_reload(engine->keeper, runs[i]);
+        ckpt_retain_due(engine, runs[i]);
+        if (engine->config.runs != NULL) {
+            ckpt_runs_reload(engine->config.runs, runs[i]);
+        }
     }
     free(runs);
     if (err == CKPT_OK) {
-        give_back(engine);
+        ckpt_give_back(engine);
     }
     return err;
 }
@@ -593,12 +574,13 @@ enum ckpt_err ckpt_engine_demote(struct ckpt_engine *engine, const char *path)
 
 /* ---- flush and status ---- */
 
-/* With engine->lock: whether jobs up to SEQUENCE are still to be taken, or directory rows to be saved; and the jobs that
-   can't be taken. */
+/* With engine->lock: whether jobs up to SEQUENCE are still to be taken, directory rows to be saved, or runs to be judged;
+   and the jobs that can't be taken. */
 static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *writing,
                        unsigned *failed)
 {
-    bool busy = engine->finishing > 0 || (engine->dir_rows != NULL && engine->rows_error == CKPT_OK);
+    bool busy = engine->finishing > 0 || engine->judging > 0 ||
+                (engine->dir_rows != NULL && engine->rows_error == CKPT_OK);
     struct ckpt_job *job = NULL;
     *writing = 0;
     *failed = 0;
@@ -750,7 +732,7 @@ enum ckpt_err ckpt_engine_each_waiting(struct ckpt_engine *engine, unsigned most
 static bool step(struct ckpt_engine *engine)
 {
     return step_command(engine) || step_ingest(engine) || step_missed(engine) || step_save(engine) ||
-           step_publish(engine) || step_hot(engine) || step_sweep(engine) || step_punch(engine);
+           step_publish(engine) || step_retain(engine) || step_hot(engine) || step_sweep(engine) || step_punch(engine);
 }
 
 /* With engine->lock: milliseconds until there may be something to do. */
@@ -888,10 +870,11 @@ static void destroy(struct ckpt_engine *engine)
     struct ckpt_dir_row *row = NULL;
     struct ckpt_dir_row *next_row = NULL;
     ckpt_publisher_free(engine->publisher);
-    ckpt_keeper_free(engine->keeper);
     free_looks(engine->looks);
     free_looks(engine->notes);
     ckpt_ingest_free(engine->ingest);
+    ckpt_retainer_free(engine->retainer);
+    ckpt_keeper_free(engine->keeper);
     ckpt_sweeper_free(engine->sweeper);
     ckpt_pool_free(engine->pool);
     ckpt_codec_free(engine->codec);
@@ -945,6 +928,9 @@ enum ckpt_err ckpt_engine_start(struct ckpt_store *store, const struct ckpt_engi
     }
     if (err == CKPT_OK) {
         err = ckpt_publisher_create(engine, &engine->publisher);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_retainer_create(engine, &engine->retainer);
     }
     if (err == CKPT_OK) {
         make_room(engine);

@@ -14,6 +14,11 @@
  *     retire.c     taking live names of versions away
  *     revive.c     giving them back, as stubs
  *     gone.c       names that users have taken away
+ *     needed.c     versions that a cold live file consists of
+ *     retain.c     which runs are to be judged by their policy, and when
+ *     retain_apply.c   carrying a judgement out
+ *     retain_sweep.c   versions that belong to no checkpoint; the policy's limit for hot files
+ *     keep.c       the calls of ckpt/keep.h
  *     reconcile.c  at start: live/ against the catalog
  *     ballast.c    host space for forgetting on a full disk
  */
@@ -107,6 +112,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, stru
 struct ckpt_txn;
 struct ckpt_keeper;
 struct ckpt_publisher;
+struct ckpt_retainer;
 
 /* A path below live/ that somebody is to look at. */
 struct ckpt_look {
@@ -192,6 +198,8 @@ struct ckpt_engine {
     struct ckpt_sweeper *sweeper; /* the engine thread's */
     struct ckpt_keeper *keeper; /* the engine thread's */
     struct ckpt_publisher *publisher; /* the engine thread's */
+    struct ckpt_keeper *keeper;   /* the engine thread's */
+    struct ckpt_retainer *retainer; /* the engine thread's */
     pthread_t thread;
 
     pthread_rwlock_t names; /* see ckpt_engine_names_lock */
@@ -227,11 +235,13 @@ struct ckpt_engine {
     bool missed;         /* a file could not be put aside for want of space: look for it when there is some */
     uint64_t hot_bytes; /* as last counted, plus what came since */
     bool hot_check;     /* count again */
+    unsigned judging;   /* runs that are to be judged, for what has come of them */
 
     /* The engine thread's own. */
     bool sweep;            /* there may be garbage */
     bool swept;            /* some was released since pages were last punched */
     bool punch;            /* there may be free pages */
+    bool short_of_space;   /* less than the reserve is free, and no file can be made cold */
     bool save_stuck;       /* stamps or rows could not be saved for want of space */
     bool ballast;          /* it is there */
     uint64_t recorded;     /* files that were recorded, plus one */
@@ -370,6 +380,26 @@ CKPT_MUST_USE enum ckpt_err ckpt_hot_enforce(struct ckpt_engine *engine, bool *w
 CKPT_MUST_USE enum ckpt_err ckpt_hot_demote(struct ckpt_engine *engine, const char *path, bool asked);
 /* Counts the host bytes of captured live files by looking at them. Any thread. */
 CKPT_MUST_USE enum ckpt_err ckpt_hot_count(struct ckpt_engine *engine, uint64_t *bytes);
+
+/* ---- needed.c ---- */
+
+/* What a live name needs of the store: a cold file consists of that recipe. */
+struct ckpt_needed {
+    bool cold;
+    struct ckpt_id recipe;
+};
+CKPT_MUST_USE enum ckpt_err ckpt_needed_find(struct ckpt_engine *engine, uint64_t dir, const char *name,
+                                             struct ckpt_needed *needed);
+/* *FOUND: how many of the versions NUMBERS[0..N) of NAME in DIR there are; *SURVIVES: what the live name needs is there
+   without them. */
+CKPT_MUST_USE enum ckpt_err ckpt_needed_survives_in(struct ckpt_txn *txn, const struct ckpt_needed *needed, uint64_t dir,
+                                                    const char *name, const uint32_t *numbers, size_t n, size_t *found,
+                                                    bool *survives);
+
+/* ---- engine.c; engine thread, without a transaction ---- */
+
+/* Releases what has become garbage, and gives the space back, now. */
+void ckpt_give_back(struct ckpt_engine *engine);
 
 /* ---- standing.c ---- */
 

@@ -3,6 +3,7 @@
 #include "catalog_txn.h"
 #include "internal.h"
 #include "process.h"
+#include "retain.h"
 #include "run_parts.h"
 #include "run_rows.h"
 #include <ckpt/host.h>
@@ -711,7 +712,7 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
         ckpt_assembler_forget(p->assembler);
     }
     for (size_t i = 0; err == CKPT_OK && i < p->changed_count; i++) {
-        /* RETAIN */
+        ckpt_retain_due(engine, p->changed[i]);
         *worked = true;
     }
     p->changed_count = 0;

@@ -57,13 +57,18 @@ struct ckpt_engine_hooks {
 /* The usual depth, and the most; store/DESIGN.md has the measurements. */
 enum { CKPT_DEPTH = 5, CKPT_DEPTH_MAX = 64 };
 
+/* The usual times. */
+enum { CKPT_FINAL_MS = 10 * 60 * 1000, CKPT_QUIET_MS = 30 * 1000 };
+
 struct ckpt_engine_config {
     unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
     unsigned depth;                 /* a chunk is decoded through at most so many others (CKPT_DEPTH); 0: each alone */
     unsigned quiet_ms;              /* a checkpoint without a marker is complete when nothing is written for so long */
     unsigned settle_ms;             /* a closed file rests this long before it is read */
     uint64_t hot_limit;             /* host bytes that captured live files may occupy */
-    uint64_t reserve;               /* host bytes to leave free: below, demote first and wait */
+    uint64_t reserve;               /* host bytes to leave free: below, demote first, then give up what has a grace; wait */
+    unsigned final_ms;              /* a run to which nothing is written for so long is over (CKPT_FINAL_MS); 0: that */
+    unsigned quiet_ms;              /* a checkpoint of several files is complete after so long without one (CKPT_QUIET_MS); 0: that */
     const struct ckpt_filter *filter; /* outlives the engine */
     struct ckpt_cache *cache;       /* for promotion; outlives the engine */
     struct ckpt_runs *runs;         /* to be kept up to date; outlives the engine; may be NULL */

@@ -60,6 +60,7 @@ struct ckpt_judge_context {
     int64_t now_ns;
     int64_t changed_ns;    /* of the policy */
     uint64_t bytes_wanted; /* see struct ckpt_policy_situation */
+    bool run_deleted;      /* the same */
     bool (*open)(void *arg, const struct ckpt_checkpoint *c);
     bool (*parent)(void *arg, const struct ckpt_checkpoint *c); /* of a running run */
     void *arg;
