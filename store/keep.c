@@ -321,9 +321,8 @@ static enum ckpt_err run_rotate(struct ckpt_engine *engine, struct ckpt_command 
     if (err == CKPT_ERR_NOT_FOUND) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR, "there is no such run");
     }
-    if (call->rotation.dropped > 0) {
-        ckpt_give_back(engine);
-    }
+    /* What was dropped a moment before, too. */
+    ckpt_give_back(engine);
     return err;
 }
 
