@@ -198,7 +198,6 @@ struct ckpt_engine {
     struct ckpt_sweeper *sweeper; /* the engine thread's */
     struct ckpt_keeper *keeper; /* the engine thread's */
     struct ckpt_publisher *publisher; /* the engine thread's */
-    struct ckpt_keeper *keeper;   /* the engine thread's */
     struct ckpt_retainer *retainer; /* the engine thread's */
     pthread_t thread;
 

@@ -294,7 +294,7 @@ enum ckpt_err ckpt_publish_check(struct ckpt_publisher *p, const struct ckpt_run
             .latest = read_text(engine, above, "latest", latest),
             .iteration = read_text(engine, above, "latest_checkpointed_iteration.txt", iteration),
             .quiet = (uint64_t)(ckpt_now_ms() - watched->active_ms) / 1000,
-            .quiet_needed = (engine->config.quiet_ms + 999) / 1000,
+            .quiet_needed = ((engine->config.quiet_ms == 0 ? CKPT_QUIET_MS : engine->config.quiet_ms) + 999) / 1000,
         };
         ckpt_complete_check(&contents, &found);
         *complete = found.state == CKPT_COMPLETION_YES;

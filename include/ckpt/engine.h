@@ -63,7 +63,6 @@ enum { CKPT_FINAL_MS = 10 * 60 * 1000, CKPT_QUIET_MS = 30 * 1000 };
 struct ckpt_engine_config {
     unsigned threads;               /* background workers; 0: the number of cores, at most 4 */
     unsigned depth;                 /* a chunk is decoded through at most so many others (CKPT_DEPTH); 0: each alone */
-    unsigned quiet_ms;              /* a checkpoint without a marker is complete when nothing is written for so long */
     unsigned settle_ms;             /* a closed file rests this long before it is read */
     uint64_t hot_limit;             /* host bytes that captured live files may occupy */
     uint64_t reserve;               /* host bytes to leave free: below, demote first, then give up what has a grace; wait */
