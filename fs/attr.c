@@ -1,6 +1,7 @@
 /*
  * Attributes: stat, mode, owner, times, extended attributes, space.
  */
+#include "checkpoint_attr.h"
 #include "inode.h"
 #include "ops.h"
 #include "view.h"
@@ -92,14 +93,17 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     struct stat st;
-    int err = inode->view != NULL ? EROFS : set_all(req, inode, attr, to_set, fi);
+    /* Of what views show only a policy can change, and only its text. */
+    int err = inode->view == NULL                    ? set_all(req, inode, attr, to_set, fi)
+              : (to_set & FUSE_SET_ATTR_SIZE) != 0 ? file_truncate(req, inode, attr->st_size, fi)
+                                                     : EROFS;
     if (err == 0) {
-        err = inode_stat(fs, inode, &st);
+        err = stat_any(fs, inode, &st);
     }
     if (err != 0) {
         fuse_reply_err(req, err);
     } else {
-        fuse_reply_attr(req, &st, CKPTFS_TIMEOUT);
+        fuse_reply_attr(req, &st, inode->view != NULL ? 0 : CKPTFS_TIMEOUT);
     }
 }
 
@@ -164,7 +168,11 @@ void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name, const char *
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    int err = inode->view != NULL ? EROFS : is_own(name) ? EPERM : 0;
+    if (is_own(name)) {
+        fuse_reply_err(req, checkpoint_attr_set(fs, inode, name, value, size));
+        return;
+    }
+    int err = inode->view != NULL ? EROFS : 0;
     if (err == 0) {
         inode_claim_wait(inode);
         if (ckpt_host_fsetxattr(inode->fd, name, value, size, flags) != 0) {
@@ -217,11 +225,27 @@ static void reply_value(fuse_req_t req, const char *value, ssize_t n, size_t siz
     }
 }
 
+static void get_own(fuse_req_t req, struct inode *inode, const char *name, size_t size)
+{
+    char value[CHECKPOINT_ATTR_SIZE];
+    size_t n = 0;
+    int err = checkpoint_attr_get(ckptfs_of(req), inode, name, value, &n);
+    if (err != 0) {
+        fuse_reply_err(req, err);
+    } else {
+        reply_value(req, value, (ssize_t)n, size);
+    }
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t size)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct inode *from = is_own(name) ? NULL : bearer(inode, name);
+    if (is_own(name)) {
+        get_own(req, inode, name, size);
+        return;
+    }
+    struct inode *from = bearer(inode, name);
     int err = from == NULL ? ENODATA : 0;
     char *value = err == 0 ? malloc(size > 0 ? size : 1) : NULL;
     if (err == 0 && value == NULL) {

@@ -10,6 +10,7 @@
 #include "ops.h"
 #include "passthrough.h"
 #include "view.h"
+#include "view_text.h"
 #include <ckpt/host.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -268,9 +269,17 @@ static int open_live(fuse_req_t req, struct inode *inode, struct fuse_file_info 
     return err;
 }
 
+static bool is_text(const struct inode *inode)
+{
+    return inode->view != NULL && view_node_is_text(inode->view);
+}
+
 static int open_view(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
+    if (is_text(inode)) {
+        return view_text_open(fs, inode->view, fi);
+    }
     int err = view_open(fs, inode, fi);
     if (err != 0) {
         return err;
@@ -281,12 +290,14 @@ static int open_view(fuse_req_t req, struct inode *inode, struct fuse_file_info 
     return 0;
 }
 
-static void forget_handle(struct ckptfs *fs, struct inode *inode, struct handle handle)
+static void forget_handle(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
-    if (inode->view != NULL) {
+    if (is_text(inode)) {
+        view_text_close(fs, inode->view, fi);
+    } else if (inode->view != NULL) {
         view_release(fs, inode);
     } else {
-        drop_handle(fs, inode, handle);
+        drop_handle(fs, inode, handle_of(fi));
     }
 }
 
@@ -304,7 +315,7 @@ void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
                    ? passthrough_reply_open(req, fi, inode->backing_id)
                    : fuse_reply_open(req, fi);
     if (sent != 0) {
-        forget_handle(fs, inode, handle_of(fi)); /* the opener was interrupted */
+        forget_handle(fs, inode, fi); /* the opener was interrupted */
     }
 }
 
@@ -407,7 +418,9 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
     struct inode *inode = inode_of(ckptfs_of(req), node);
     size_t got = 0;
     char *buf = malloc(size);
-    int err = buf == NULL ? ENOMEM : read_bytes(inode, handle_of(fi), buf, size, offset, &got);
+    int err = buf == NULL      ? ENOMEM
+              : is_text(inode) ? view_text_read(fi, buf, size, offset, &got)
+                               : read_bytes(inode, handle_of(fi), buf, size, offset, &got);
     if (err != 0) {
         fuse_reply_err(req, err);
     } else {
@@ -419,15 +432,20 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 void op_write_buf(fuse_req_t req, fuse_ino_t node, struct fuse_bufvec *in, off_t offset,
                   struct fuse_file_info *fi)
 {
-    struct handle handle = handle_of(fi);
-    (void)node;
+    struct inode *inode = inode_of(ckptfs_of(req), node);
     /* Requests are read into memory (no splice), so the data is one buffer. */
     if (in->count != 1 || (in->buf[0].flags & FUSE_BUF_IS_FD) != 0) {
         fuse_reply_err(req, EIO);
         return;
     }
-    ssize_t n = ckpt_host_pwrite(handle.fd, (const char *)in->buf[0].mem + in->off,
-                                 in->buf[0].size - in->off, offset);
+    const char *bytes = (const char *)in->buf[0].mem + in->off;
+    ssize_t n = (ssize_t)(in->buf[0].size - in->off);
+    if (is_text(inode)) {
+        errno = view_text_write(fi, bytes, (size_t)n, offset);
+        n = errno != 0 ? -1 : n;
+    } else {
+        n = ckpt_host_pwrite(handle_of(fi).fd, bytes, (size_t)n, offset);
+    }
     if (n < 0) {
         fuse_reply_err(req, errno);
     } else {
@@ -440,16 +458,17 @@ void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     bool written = inode->view == NULL && handle_of(fi).writable;
-    fuse_reply_err(req, written ? capture(fs, inode) : 0);
+    fuse_reply_err(req, written          ? capture(fs, inode)
+                        : is_text(inode) ? view_text_flush(fs, inode->view, fi)
+                                         : 0);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct handle handle = handle_of(fi);
-    bool written = inode->view == NULL && handle.writable;
-    forget_handle(fs, inode, handle);
+    bool written = inode->view == NULL && handle_of(fi).writable;
+    forget_handle(fs, inode, fi);
     if (written) {
         /* What came after the last flush; and what waits for nobody to have it open can go on. */
         (void)capture(fs, inode);
@@ -461,8 +480,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_in
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct handle handle = handle_of(fi);
-    (void)node;
-    if (handle.fd < 0) {
+    if (inode_of(fs, node)->view != NULL) {
         fuse_reply_err(req, 0);
         return;
     }
@@ -483,8 +501,9 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct 
     struct ckpt_reader *reader = inode->view != NULL          ? inode->view->reader
                                  : atomic_load(&inode->cold) ? inode->reader
                                                               : NULL;
-    off_t at = reader != NULL ? ckpt_reader_seek(reader, offset, whence)
-                              : ckpt_host_lseek(handle_of(fi).fd, offset, whence);
+    off_t at = is_text(inode)   ? view_text_seek(fi, offset, whence)
+               : reader != NULL ? ckpt_reader_seek(reader, offset, whence)
+                                : ckpt_host_lseek(handle_of(fi).fd, offset, whence);
     if (at < 0) {
         fuse_reply_err(req, errno);
     } else {
@@ -495,7 +514,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t node, off_t offset, int whence, struct 
 void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
                   struct fuse_file_info *fi)
 {
-    (void)node;
+    if (inode_of(ckptfs_of(req), node)->view != NULL) {
+        fuse_reply_err(req, EOPNOTSUPP);
+        return;
+    }
     int failed = ckpt_host_fallocate(handle_of(fi).fd, mode, offset, length);
     fuse_reply_err(req, failed != 0 ? errno : 0);
 }
@@ -505,9 +527,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_offset, struct f
                         int flags)
 {
     struct inode *from = inode_of(ckptfs_of(req), in);
-    (void)out;
     (void)flags;
-    if (from->view != NULL || atomic_load(&from->cold)) {
+    if (from->view != NULL || inode_of(ckptfs_of(req), out)->view != NULL || atomic_load(&from->cold)) {
         fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies by reading and writing */
         return;
     }
@@ -544,7 +565,7 @@ int file_truncate(fuse_req_t req, struct inode *inode, off_t size, struct fuse_f
 {
     struct ckptfs *fs = ckptfs_of(req);
     if (inode->view != NULL) {
-        return EROFS;
+        return is_text(inode) ? view_text_truncate(fs, inode->view, fi, size) : EROFS;
     }
     if (fi != NULL) {
         return ckpt_host_ftruncate(handle_of(fi).fd, size) != 0 ? errno : 0;

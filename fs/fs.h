@@ -7,6 +7,7 @@
 #define FUSE_USE_VERSION 314
 #include <ckpt/engine.h>
 #include <ckpt/reader.h>
+#include <ckpt/run.h>
 #include <ckpt/store.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
@@ -28,6 +29,7 @@ struct ckptfs {
     struct ckpt_store *store;
     struct ckpt_cache *cache;
     struct ckpt_filter *filter;
+    struct ckpt_runs *runs;
     struct ckpt_engine *engine;
     struct fuse_session *session;
     struct inode_table *inodes;

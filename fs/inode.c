@@ -313,9 +313,7 @@ struct inode *inode_for_view(struct ckptfs *fs, struct view_node *view)
     (void)fs;
     if (inode != NULL) {
         inode->view = view;
-        inode->type = view->kind == VIEW_VERSION ? S_IFREG
-                      : view->kind == VIEW_LINK  ? S_IFLNK
-                                                 : S_IFDIR;
+        inode->type = view_node_type(view->kind);
     }
     return inode;
 }

@@ -268,6 +268,7 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
         .filter = options->filter,
         .cache = fs->cache,
         .mountpoint = fs->mountpoint,
+        .runs = fs->runs,
         .hooks = {.writing = inode_writing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
@@ -303,6 +304,9 @@ static enum ckpt_err start_all(struct daemon *d)
     enum ckpt_err err = open_store(d);
     if (err == CKPT_OK) {
         err = ckpt_cache_create(fs->store, d->options->cache, threads, &fs->cache);
+    }
+    if (err == CKPT_OK) {
+        err = ckpt_runs_create(fs->store, &fs->runs);
     }
     if (err == CKPT_OK) {
         err = inode_table_create(fs, &fs->inodes);
@@ -358,6 +362,7 @@ static void stop_all(struct daemon *d)
     notifier_free(fs->notifier);
     view_set_free(fs);
     inode_table_free(fs->inodes);
+    ckpt_runs_free(fs->runs);
     ckpt_cache_free(fs->cache);
     if (fs->session != NULL) {
         fuse_session_destroy(fs->session);
