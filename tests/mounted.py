@@ -72,9 +72,13 @@ def write(path, content):
         file.write(content)
 
 
+# The views that a directory may show beside its own entries.
+VIEWS = ("history", "latest", "best", "final", "epoch", "step", "tag", "top")
+
+
 def listed(where):
     """The names in a directory (or an open one) without the views that a run shows once it has versions."""
-    return [name for name in os.listdir(where) if os.fsdecode(name) not in ("history", "latest")]
+    return [name for name in os.listdir(where) if os.fsdecode(name) not in VIEWS]
 
 
 # Waiting and processes -------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ import tarfile
 import tempfile
 
 from client import ClientCase, attributes, host_bytes, programs, run, tree
-from mounted import MiB, data, file_sha, main, read, write
+from mounted import VIEWS, MiB, data, file_sha, main, read, write
 
 programs("rsync", "tar", "cp", "mv", "setfacl", "getfacl")
 
 SPARSE_SIZE, SPARSE_DATA = 24 * MiB, 1 * MiB
-VIEWS = ("history", "latest")
 
 
 def make_sparse(path):
@@ -168,7 +167,7 @@ class WithRsync(Copies):
         self.rsync(self.target, self.outside("copy"))
         self.assert_tree(self.outside("copy"), self.target)
         for where, directories, _ in os.walk(self.outside("copy")):
-            self.assertFalse(set(directories) & {"history", "latest", ".ckpt"}, where)
+            self.assertFalse(set(directories) & {*VIEWS, ".ckpt"}, where)
 
 
 class WithRsyncAndViews(Copies):
@@ -180,7 +179,7 @@ class WithRsyncAndViews(Copies):
         run("rsync", "-aHAX", f"{self.target}/", self.outside("copy"))
         self.same_file(self.outside("copy", "history", "last.pt", "v0001"), data(700_000, 0))
         self.same_file(self.outside("copy", "history", "last.pt", "v0002"), b"two")
-        run("rsync", "-aHAX", "--exclude=history", "--exclude=latest", f"{self.target}/", self.outside("plain"))
+        run("rsync", "-aHAX", *(f"--exclude={name}" for name in VIEWS), f"{self.target}/", self.outside("plain"))
         self.assert_tree(self.outside("plain"), self.target, without=VIEWS)
 
     def rsync_in(self, *options):
@@ -483,7 +482,7 @@ class RunsWithViews(Copies):
         """find, du and grep meet versions as ordinary files, and du doesn't count them."""
         found = run("find", self.target, "-type", "f", "-name", "v0*").splitlines()
         self.assertEqual(len(found), len(self.contents))
-        without = run("du", "-sk", "--exclude=history", "--exclude=latest", self.target).split()[0]
+        without = run("du", "-sk", *(f"--exclude={name}" for name in VIEWS), self.target).split()[0]
         self.assertEqual(run("du", "-sk", self.target).split()[0], without)
         self.assertEqual(run("grep", "-rl", "^log$", self.target).splitlines(),
                          [os.path.join(self.target, "train.log")])

@@ -20,7 +20,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from model import Model, difference, is_captured
-from mounted import PR_SET_PDEATHSIG, MiB, Mount, call, file_sha, main, remove, run_ckpt, scratch, unmount_lazily, wait_for
+from mounted import PR_SET_PDEATHSIG, VIEWS, MiB, Mount, call, file_sha, main, remove, run_ckpt, scratch, unmount_lazily, wait_for
 from workload import DEAD, TOOL_REFUSED, Administrator, Writer
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "25"))
@@ -209,7 +209,7 @@ class Store:
             if run.startswith(prefix):
                 dirs.add(run)
                 for entry in os.scandir(os.path.join(self.mount.root, run)):
-                    if entry.name not in ("history", "latest"):
+                    if entry.name not in VIEWS:
                         files[f"{run}/{entry.name}"] = (file_sha(entry.path), os.stat(entry.path).st_size)
         return dirs, files
 

@@ -8,7 +8,7 @@ import stat
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from mounted import (RENAME_EXCHANGE, RENAME_NOREPLACE, Child, PosixCase, libc, listed, main, read, renameat2, write)
+from mounted import (RENAME_EXCHANGE, RENAME_NOREPLACE, VIEWS, Child, PosixCase, libc, listed, main, read, renameat2, write)
 
 
 class Directories(PosixCase):
@@ -366,9 +366,9 @@ class Names(PosixCase):
     def test_a_tree_is_copied_and_removed(self):
         for number in range(60):
             self.file(f"tree/{number % 5}/{number % 3}/f{number}.pt", bytes([number]) * number)
-        # history/ and latest/ are views here: a copy makes its own.
+        # A copy makes views of its own.
         shutil.copytree(self.path("tree"), self.path("copy"), symlinks=True,
-                        ignore=shutil.ignore_patterns("history", "latest"))
+                        ignore=shutil.ignore_patterns(*VIEWS))
         for number in range(60):
             self.assertEqual(read(self.path(f"copy/{number % 5}/{number % 3}/f{number}.pt")),
                              bytes([number]) * number)
