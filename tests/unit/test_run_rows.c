@@ -7,6 +7,7 @@
 #include "../fuzz/rows.h"
 #include "bytes.h"
 #include "samples.h"
+#include "upgrade.h"
 #include <math.h>
 
 static struct ckpt_pack pack(const struct ckpt_checkpoint *c)
@@ -342,6 +343,59 @@ static void fresh_rows_come_in_order(void **state)
     ckpt_txn_abort(txn);
 }
 
+/* What an older store has captured is all fresh, in the order of its captures, and once however often it is upgraded. */
+static void an_older_store_has_everything_fresh(void **state)
+{
+    static const struct {
+        uint64_t dir;
+        const char *name;
+    } captures[] = {{9, "a.pt"}, {5, "last.pt"}, {9, "b.pt"}, {5, "last.pt"}};
+    enum { N = sizeof captures / sizeof captures[0] };
+    struct unit_store *u = *state;
+    uint64_t sequences[N];
+    uint32_t numbers[N];
+    struct ckpt_txn *txn = NULL;
+    for (size_t i = 0; i < N; i++) {
+        struct ckpt_version v = sample_version(u->store, captures[i].dir, captures[i].name, 1000 + i);
+        sequences[i] = v.sequence;
+        numbers[i] = v.number;
+        assert_ok(ckpt_store_begin(u->store, &txn));
+        assert_ok(ckpt_fresh_del_in(txn, v.sequence));
+        assert_ok(ckpt_store_commit(u->store, txn));
+    }
+    assert_int_equal(sample_rows(u->store, CKPT_TABLE_FRESH), 0);
+    assert_ok(ckpt_upgrade(u->store, 2));
+    assert_ok(ckpt_upgrade(u->store, 2));
+    assert_int_equal(sample_rows(u->store, CKPT_TABLE_FRESH), N);
+    assert_ok(ckpt_txn_read(u->store->db, &txn));
+    struct ckpt_fresh fresh = {.sequence = 0};
+    for (size_t i = 0; i < N; i++) {
+        assert_ok(ckpt_fresh_next_in(txn, fresh.sequence + 1, &fresh));
+        assert_int_equal(fresh.sequence, sequences[i]);
+        assert_int_equal(fresh.dir, captures[i].dir);
+        assert_int_equal(fresh.number, numbers[i]);
+        assert_string_equal(fresh.name, captures[i].name);
+    }
+    ckpt_txn_abort(txn);
+}
+
+/* A file that is saved again with what it had is no new version, but it is news. */
+static void saving_the_same_again_is_fresh(void **state)
+{
+    struct unit_store *u = *state;
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_fresh fresh;
+    struct ckpt_version first = sample_version(u->store, 5, "last.pt", 1000);
+    struct ckpt_version again = sample_version(u->store, 5, "last.pt", 1000);
+    assert_int_equal(again.number, first.number);
+    assert_int_equal(sample_rows(u->store, CKPT_TABLE_VERSIONS), 1);
+    assert_int_equal(sample_rows(u->store, CKPT_TABLE_FRESH), 2);
+    assert_ok(ckpt_txn_read(u->store->db, &txn));
+    assert_ok(ckpt_fresh_next_in(txn, first.sequence + 1, &fresh));
+    assert_int_equal(fresh.number, first.number);
+    ckpt_txn_abort(txn);
+}
+
 static void fresh_rows_that_are_refused(void **state)
 {
     static const struct {
@@ -522,6 +576,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_would_not_be_read_is_not_written, unit_store_setup, unit_store_teardown),
         cmocka_unit_test(what_fuzzing_kept),
         cmocka_unit_test_setup_teardown(fresh_rows_come_in_order, unit_store_setup, unit_store_teardown),
+        cmocka_unit_test_setup_teardown(an_older_store_has_everything_fresh, unit_store_setup, unit_store_teardown),
+        cmocka_unit_test_setup_teardown(saving_the_same_again_is_fresh, unit_store_setup, unit_store_teardown),
         cmocka_unit_test(fresh_rows_that_are_refused),
         cmocka_unit_test(values_are_set_once_under_any_spelling),
         cmocka_unit_test(nan_is_no_news),
