@@ -269,24 +269,28 @@ static struct ckpt_member *replaced_by(struct ckpt_checkpoint *c, uint64_t dir, 
     return newest;
 }
 
+static void remove_member(struct ckpt_checkpoint *c, size_t at)
+{
+    free(c->members[at].name);
+    free(c->members[at].path);
+    memmove(&c->members[at], &c->members[at + 1], (c->n_members - at - 1) * sizeof *c->members);
+    c->n_members--;
+}
+
 bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < c->n_members; i++) {
+    bool lost = false;
+    for (size_t i = c->n_members; i-- > 0;) {
         if (is_version(&c->members[i], dir, name, number)) {
-            free(c->members[i].name);
-            free(c->members[i].path);
-        } else {
-            c->members[kept++] = c->members[i];
+            remove_member(c, i);
+            lost = true;
         }
     }
-    bool lost = kept < c->n_members;
-    c->n_members = kept;
     struct ckpt_member *back = lost ? replaced_by(c, dir, name) : NULL;
     if (back != NULL) {
         back->replaced = false;
     }
-    c->dropped = c->dropped || (lost && kept == 0);
+    c->dropped = c->dropped || (lost && c->n_members == 0);
     return lost;
 }
 

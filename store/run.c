@@ -190,7 +190,7 @@ enum ckpt_err ckpt_run_put(struct ckpt_run *run, struct ckpt_checkpoint *c)
         unlist(run, run->list[at]);
         ckpt_checkpoint_free(run->list[at]);
     } else {
-        memmove(&run->list[at + 1], &run->list[at], (run->count - at) * sizeof *run->list);
+        memmove(&run->list[at + 1], &run->list[at], (run->count - at) * sizeof(struct ckpt_checkpoint *));
         run->count++;
     }
     run->list[at] = c;

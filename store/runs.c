@@ -62,13 +62,16 @@ static void forget(struct ckpt_runs *runs, struct known_run *known)
 
 void ckpt_runs_free(struct ckpt_runs *runs)
 {
-    struct known_run *known = NULL;
-    struct known_run *next = NULL;
     if (runs == NULL) {
         return;
     }
-    HASH_ITER (hh, runs->known, known, next) {
-        forget(runs, known);
+    struct known_run *next = NULL;
+    struct known_run *known = runs->known;
+    HASH_CLEAR(hh, runs->known); /* leaves the elements as they are */
+    for (; known != NULL; known = next) {
+        next = known->hh.next;
+        ckpt_run_free(known->run);
+        free(known);
     }
     free(runs->standings);
     pthread_rwlock_destroy(&runs->lock);
