@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "internal.h"
+#include "run_samples.h"
 #include <ckpt/engine.h>
 #include <ckpt/verify.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@ struct world {
     char store_dir[80];
     struct ckpt_store *store;
     struct ckpt_filter *filter;
+    struct ckpt_runs *runs;
     struct ckpt_engine *engine;
     uint8_t *bytes;
     atomic_ullong open_ino; /* seems open for writing the next LOOKS times */
@@ -41,14 +43,20 @@ static void start(struct world *w)
 {
     struct ckpt_report none = {0};
     assert_int_equal(ckpt_store_open(w->store_dir, CKPT_WRITE, "a test", &none, &w->store), CKPT_OK);
-    struct ckpt_engine_config config = {
-        .threads = 2, .hot_limit = UINT64_MAX, .filter = w->filter, .hooks.writing = seems_open, .hooks_arg = w};
+    assert_int_equal(ckpt_runs_create(w->store, &w->runs), CKPT_OK);
+    struct ckpt_engine_config config = {.threads = 2,
+                                        .hot_limit = UINT64_MAX,
+                                        .filter = w->filter,
+                                        .runs = w->runs,
+                                        .hooks.writing = seems_open,
+                                        .hooks_arg = w};
     assert_int_equal(ckpt_engine_start(w->store, &config, &w->engine), CKPT_OK);
 }
 
 static void stop(struct world *w)
 {
     ckpt_engine_stop(w->engine, true);
+    ckpt_runs_free(w->runs);
     ckpt_store_close(w->store);
 }
 
@@ -278,6 +286,33 @@ static void a_flush_ends_when_a_directory_cannot_be_recorded(void **state)
     alarm(0);
 }
 
+/* Readers see at once that a checkpoint has lost its file. */
+static void forgetting_is_seen_in_the_checkpoints(void **state)
+{
+    static const uint32_t first[] = {1};
+    enum { RUN = 1234 };
+    struct world *w = *state;
+    struct ckpt_version version;
+    const struct ckpt_run *run = NULL;
+    save(w, "last.pt", w->bytes, SIZE);
+    save(w, "last.pt", w->bytes + 1, SIZE - 1);
+    for (uint32_t number = 1; number <= 2; number++) {
+        struct ckpt_checkpoint *c = sample_checkpoint(RUN, number, number);
+        assert_ok(ckpt_catalog_version(w->store, CKPT_DIR_ROOT, "last.pt", number, &version));
+        (void)sample_member_of(c, &version);
+        sample_put(w->store, c);
+    }
+    sample_put_run(w->store, RUN, 3);
+    assert_ok(ckpt_runs_hold(w->runs, RUN, &run));
+    assert_true(ckpt_checkpoint_shown(ckpt_run_number(run, 1)));
+    ckpt_runs_release(w->runs);
+    assert_ok(ckpt_engine_forget(w->engine, "last.pt", first, 1));
+    assert_ok(ckpt_runs_hold(w->runs, RUN, &run));
+    assert_false(ckpt_checkpoint_shown(ckpt_run_number(run, 1)));
+    assert_true(ckpt_checkpoint_shown(ckpt_run_number(run, 2)));
+    ckpt_runs_release(w->runs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(equal_contents_share_everything_but_their_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cold_file_comes_back_bit_by_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting_gives_everything_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(forgetting_is_seen_in_the_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_come_in_the_order_of_the_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_stays_open_holds_up_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(what_changed_while_nobody_looked_is_found_at_start, setup, teardown),

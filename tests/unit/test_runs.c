@@ -567,6 +567,12 @@ static void changes_are_seen_when_they_are_committed(void **state)
     assert_ok(ckpt_keeper_commit(w->keeper));
     assert_string_equal(seen(w, RUN_A, &words), "1 2h 3 4h 5 6h 7h 8h 9 10");
     assert_ptr_equal(kept(w, RUN_A, false), run); /* still the same picture */
+    ckpt_keeper_checkpoint(run, 1)->hidden = true;
+    ckpt_keeper_touch(w->keeper, run, ckpt_keeper_checkpoint(run, 1));
+    assert_string_equal(seen(w, RUN_A, &words), "1 2h 3 4h 5 6h 7h 8h 9 10");
+    assert_ok(ckpt_keeper_commit(w->keeper));
+    assert_string_equal(seen(w, RUN_A, &words), "1h 2h 3 4h 5 6h 7h 8h 9 10");
+    assert_true(run->changed == NULL && !run->dirty);
 
     /* And in the database: for who has never seen it, and after a start. */
     struct ckpt_runs *others = NULL;

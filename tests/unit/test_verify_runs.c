@@ -327,6 +327,12 @@ static void member_not_listed(struct world *w)
     set(w, CKPT_TABLE_MEMBERS, member_key("epoch_2.pt", 1, RUN, 1), "", 0);
 }
 
+/* One of its versions is listed twice, which stands for one row. */
+static void member_beside_one_listed_twice(struct world *w)
+{
+    set(w, CKPT_TABLE_MEMBERS, member_key("epoch_1.pt", 1, RUN, 2), "", 0);
+}
+
 static void member_of_a_dropped_one(struct world *w)
 {
     set(w, CKPT_TABLE_MEMBERS, member_key("last.pt", 1, RUN, 3), "", 0);
@@ -466,6 +472,9 @@ static const struct damage {
     {"a member that isn't listed",
      member_not_listed,
      {"members: 1 versions lead to checkpoint 0000000000007001 (run/epoch_1.pt), which doesn't list them"}},
+    {"a member that isn't listed, beside one that is twice",
+     member_beside_one_listed_twice,
+     {"members: 1 versions lead to checkpoint 0000000000007002 (run/epoch_2.pt), which doesn't list them"}},
     {"a member of a dropped one",
      member_of_a_dropped_one,
      {"members: 1 versions lead to checkpoint 0000000000007003 (run/epoch_3.pt), which was dropped"}},
