@@ -260,6 +260,8 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
         .threads = options->threads,
         .depth = options->depth,
         .settle_ms = options->settle_ms,
+        .final_ms = options->final_ms,
+        .quiet_ms = options->quiet_ms,
         .hot_limit =
             options->hot_limit == OPTIONS_DEFAULT_SIZE ? space.host_size / 10 : options->hot_limit,
         .reserve = options->reserve == OPTIONS_DEFAULT_SIZE

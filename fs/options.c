@@ -14,6 +14,8 @@ enum {
     DEFAULT_SETTLE_MS = 200,
     MAX_SETTLE_MS = 3600 * 1000,
     MAX_THREADS = 256,
+    MAX_FINAL_MS = 24 * 3600 * 1000, /* a day */
+    MAX_QUIET_S = 3600,
 };
 
 static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -123,6 +125,34 @@ static int set_settle(struct options *options, const char *name, const char *val
     return set_number(name, value, 0, MAX_SETTLE_MS, &options->settle_ms);
 }
 
+/* Seconds, minutes, hours: as in a policy. */
+static int set_final(struct options *options, const char *name, const char *value)
+{
+    static const struct {
+        char letter;
+        unsigned ms;
+    } units[] = {{'s', 1000}, {'m', 60 * 1000}, {'h', 3600 * 1000}, {'d', 24 * 3600 * 1000}};
+    char *end = NULL;
+    unsigned long number = strtoul(value, &end, 10);
+    for (size_t i = 0; *value >= '0' && *value <= '9' && i < sizeof units / sizeof units[0]; i++) {
+        if (end[0] == units[i].letter && end[1] == '\0' && number > 0 && number <= MAX_FINAL_MS / units[i].ms) {
+            options->final_ms = (unsigned)number * units[i].ms;
+            return 0;
+        }
+    }
+    return complain("%s=%s is not a duration from 1s to 1d (examples: 90s, 10m, 2h)", name, value);
+}
+
+static int set_quiet(struct options *options, const char *name, const char *value)
+{
+    unsigned seconds = 0;
+    if (set_number(name, value, 1, MAX_QUIET_S, &seconds) != 0) {
+        return -1;
+    }
+    options->quiet_ms = 1000 * seconds;
+    return 0;
+}
+
 static int set_log(struct options *options, const char *name, const char *value)
 {
     return *value == '\0' ? complain("%s= needs a file name", name)
@@ -153,7 +183,7 @@ static const struct {
     {"hot", set_hot},       {"views", set_views},     {"capture", set_capture},
     {"cache", set_cache},   {"reserve", set_reserve}, {"passthrough", set_passthrough},
     {"settle", set_settle}, {"threads", set_threads}, {"log", set_log},
-    {"depth", set_depth},
+    {"depth", set_depth},   {"final", set_final},     {"quiet", set_quiet},
 };
 
 /* What libfuse and the kernel understand and what does no harm here. One that ends in '=' takes a
@@ -297,7 +327,9 @@ int options_parse(struct options *options, int argc, char **argv)
                                 .reserve = OPTIONS_DEFAULT_SIZE,
                                 .cache = DEFAULT_CACHE,
                                 .settle_ms = DEFAULT_SETTLE_MS,
-                                .depth = CKPT_DEPTH};
+                                .depth = CKPT_DEPTH,
+                                .final_ms = CKPT_FINAL_MS,
+                                .quiet_ms = CKPT_QUIET_MS};
     if (argc > 1 && strcmp(argv[argc - 1], "-o") == 0) {
         return complain("nothing stands after the last -o");
     }
@@ -348,6 +380,9 @@ void options_help(void)
         "  threads=N           threads that compress (default: one for each core, at most 4)\n"
         "  depth=N             store a tensor as the difference from the version before, at most N in a\n"
         "                      row: more saves space and slows reading (default: 5; 0: never)\n"
+        "  final=DURATION      a run to which nothing was written for so long is over (default: 10m)\n"
+        "  quiet=SECONDS       a checkpoint of several files is complete when none has come for so long\n"
+        "                      (default: 30)\n"
         "  cache=SIZE          memory for decompressed data (default: 64M)\n"
         "  passthrough=auto    let the kernel read and write files itself where it can (default)\n"
         "  passthrough=off     don't\n"

@@ -32,6 +32,8 @@ struct options {
     unsigned threads; /* 0: as many as fit the machine */
     unsigned settle_ms;
     unsigned depth; /* of chains of differences */
+    unsigned final_ms; /* a run to which nothing is written for so long is over */
+    unsigned quiet_ms; /* a checkpoint of several files is complete after so long without one */
 };
 
 /* Fills OPTIONS in. 0, or -1 after a message on standard error that names what is wrong. Free in
