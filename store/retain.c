@@ -4,9 +4,9 @@
 #include "retain.h"
 #include "garbage.h"
 #include "internal.h"
+#include <ckpt/host.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
     REST = 20,          /* times what the last judgement took */
@@ -212,9 +212,7 @@ static enum ckpt_err is_deleted(struct ckpt_engine *engine, struct due_run *d, b
     } else {
         d->missing_ms = 0;
     }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
+    ckpt_host_close(fd);
     return err;
 }
 
@@ -243,10 +241,12 @@ static int64_t next_time(const struct ckpt_engine *engine, const struct due_run 
 {
     int64_t next = INT64_MAX;
     for (size_t i = 0; i < judgement->count; i++) {
-        int64_t until = judgement->verdicts[i].until_ns;
-        if (until > now_ns) {
-            earlier(&next, until);
+        const struct ckpt_policy_verdict *v = &judgement->verdicts[i];
+        if (v->until_ns > now_ns) {
+            earlier(&next, v->until_ns);
         }
+        /* Nobody says when that ends. */
+        again = again || v->reason == CKPT_REASON_OPEN || v->reason == CKPT_REASON_PARENT;
     }
     if (!run->finished && run->count > 0 && run->written_ns + final_ns(engine) > now_ns) {
         earlier(&next, run->written_ns + final_ns(engine));
