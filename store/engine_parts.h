@@ -17,6 +17,7 @@
  *     needed.c     versions that a cold live file consists of
  *     retain.c     which runs are to be judged by their policy, and when
  *     retain_apply.c   carrying a judgement out
+ *     retain_space.c   on a host that is nearly full
  *     retain_sweep.c   versions that belong to no checkpoint; the policy's limit for hot files
  *     keep.c       the calls of ckpt/keep.h
  *     reconcile.c  at start: live/ against the catalog

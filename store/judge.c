@@ -1,8 +1,8 @@
 /*
  * What the policy says about the checkpoints of a run: the catalog's picture of them in the policy's terms.
  *
- * A metric has one name in policy.c, compared byte by byte, and several spellings outside: "val/loss" in a log, "val_loss" in
- * a file's name and in the policy. The spelling that is seen first stands for all, the policy's before others.
+ * A metric has one name in policy.c, compared byte by byte, and several spellings outside: "val/loss" in a log,
+ * "val_loss" in a file's name and in the policy. The spelling that is seen first stands for all, the policy's before others.
  */
 #include "naming.h"
 #include <ckpt/keep.h>
@@ -19,11 +19,12 @@ struct spelling {
 
 static void free_spellings(struct spelling *spellings)
 {
-    struct spelling *s = NULL;
-    struct spelling *next = NULL;
-    HASH_ITER (hh, spellings, s, next) {
-        HASH_DEL(spellings, s);
+    struct spelling *s = spellings;
+    HASH_CLEAR(hh, spellings);
+    while (s != NULL) {
+        struct spelling *next = s->hh.next;
         free(s);
+        s = next;
     }
 }
 
@@ -67,7 +68,8 @@ static enum ckpt_err spell_policy(struct spelling **spellings, const struct ckpt
     return CKPT_OK;
 }
 
-/* Values come in the same order in nearly every checkpoint: the name at the same place BEFORE (may be NULL) is tried first. */
+/* Values come in the same order in nearly every checkpoint: the name at the same place in BEFORE (may be NULL) is tried
+   first. */
 static enum ckpt_err take_values(struct spelling **spellings, const struct ckpt_checkpoint *c,
                                  const struct ckpt_checkpoint *before, const struct ckpt_policy_value *values_before,
                                  struct ckpt_policy_value *values)
@@ -269,7 +271,8 @@ enum ckpt_err ckpt_judge_policy(struct ckpt_store *store, uint64_t dir, struct c
         *changed_ns = changed;
     } else if (err == CKPT_ERR_INVALID) {
         /* It was parsed before it was written, so it has been damaged, or is from a later version. */
-        ckpt_reportf(ckpt_store_report(store), CKPT_ERROR, "a policy in the store makes no sense: %s; set it anew", error.text);
+        ckpt_reportf(ckpt_store_report(store), CKPT_ERROR, "a policy in the store makes no sense: %s; set it anew",
+                     error.text);
         err = CKPT_ERR_CORRUPT;
     }
     free(text);

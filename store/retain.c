@@ -1,7 +1,7 @@
 /*
  * Which run is to be judged next, and with what knowledge.
  */
-#include "retain.h"
+#include "retain_parts.h"
 #include "garbage.h"
 #include "internal.h"
 #include <ckpt/host.h>
@@ -13,36 +13,11 @@ enum {
     HELD_MS = 10000,    /* until what was held is tried again */
     FAILED_MS = 10000,
     MISSING_MS = 1000,  /* a directory that is just being moved isn't there either */
-    SPACE_MS = 2000,    /* until space that was given up has come free */
-    SPACE_IDLE_MS = 60000,
     ORPHANS_MS = 3600 * 1000,
 };
 
 static const int64_t ms_ns = 1000000;
 static const int64_t running_ns = INT64_C(600) * 1000000000;
-
-struct due_run {
-    uint64_t dir;
-    bool due;         /* something has come of it: counted in engine->judging */
-    bool unfinished;  /* names of hidden ones may still be there */
-    bool failed;      /* told */
-    bool unranked;    /* told */
-    int64_t next_ns;  /* wall clock: a grace ends, it may be over; INT64_MAX: nothing known */
-    int64_t ready_ms; /* monotonic: rests until then */
-    int64_t missing_ms; /* monotonic: its directory is not there since; 0: it is */
-    UT_hash_handle hh;
-};
-
-struct ckpt_retainer {
-    struct ckpt_engine *engine;
-    struct due_run *runs;
-    bool loaded; /* all runs are in RUNS */
-    bool hot;    /* live files of a policy with a limit have changed */
-    int64_t load_ms; /* monotonic, as the others: not before */
-    int64_t space_ms;
-    int64_t orphans_ms;
-    int64_t hot_ms;
-};
 
 enum ckpt_err ckpt_retainer_create(struct ckpt_engine *engine, struct ckpt_retainer **out)
 {
@@ -58,14 +33,15 @@ enum ckpt_err ckpt_retainer_create(struct ckpt_engine *engine, struct ckpt_retai
 
 void ckpt_retainer_free(struct ckpt_retainer *retainer)
 {
-    struct due_run *d = NULL;
-    struct due_run *next = NULL;
     if (retainer == NULL) {
         return;
     }
-    HASH_ITER (hh, retainer->runs, d, next) {
-        HASH_DEL(retainer->runs, d);
+    struct ckpt_due_run *d = retainer->runs;
+    HASH_CLEAR(hh, retainer->runs);
+    while (d != NULL) {
+        struct ckpt_due_run *next = d->hh.next;
         free(d);
+        d = next;
     }
     free(retainer);
 }
@@ -73,9 +49,9 @@ void ckpt_retainer_free(struct ckpt_retainer *retainer)
 /* ---- what is due ---- */
 
 /* NULL: no memory. */
-static struct due_run *find(struct ckpt_retainer *retainer, uint64_t dir)
+static struct ckpt_due_run *find(struct ckpt_retainer *retainer, uint64_t dir)
 {
-    struct due_run *d = NULL;
+    struct ckpt_due_run *d = NULL;
     HASH_FIND(hh, retainer->runs, &dir, sizeof dir, d);
     if (d == NULL && (d = calloc(1, sizeof *d)) != NULL) {
         d->dir = dir;
@@ -90,7 +66,7 @@ static struct due_run *find(struct ckpt_retainer *retainer, uint64_t dir)
     return d;
 }
 
-static void set_due(struct ckpt_engine *engine, struct due_run *d, bool due)
+static void set_due(struct ckpt_engine *engine, struct ckpt_due_run *d, bool due)
 {
     if (d->due == due) {
         return;
@@ -104,7 +80,7 @@ static void set_due(struct ckpt_engine *engine, struct due_run *d, bool due)
 
 void ckpt_retain_due(struct ckpt_engine *engine, uint64_t run)
 {
-    struct due_run *d = find(engine->retainer, run);
+    struct ckpt_due_run *d = find(engine->retainer, run);
     if (d == NULL) {
         engine->retainer->loaded = false; /* found with the others, some time */
     } else {
@@ -115,7 +91,7 @@ void ckpt_retain_due(struct ckpt_engine *engine, uint64_t run)
 static enum ckpt_err see_run(void *arg, struct ckpt_run *run)
 {
     struct ckpt_engine *engine = arg;
-    struct due_run *d = find(engine->retainer, run->dir);
+    struct ckpt_due_run *d = find(engine->retainer, run->dir);
     if (d == NULL) {
         return CKPT_ERR_NOMEM;
     }
@@ -130,18 +106,10 @@ bool ckpt_retain_is_running(const struct ckpt_run *run, int64_t now_ns)
     return !run->finished && now_ns - run->written_ns < running_ns;
 }
 
-struct knowledge {
-    struct ckpt_engine *engine;
-    int64_t now_ns;
-    uint64_t *parents; /* sorted */
-    size_t n_parents;
-    size_t room;
-};
-
 /* A hidden one too: whether its bytes may go depends on it. */
 static bool is_open(void *arg, const struct ckpt_checkpoint *c)
 {
-    const struct knowledge *k = arg;
+    const struct ckpt_knowledge *k = arg;
     for (size_t i = 0; i < c->n_members; i++) {
         if (!c->members[i].replaced && ckpt_is_pinned(k->engine->store, &c->members[i].recipe)) {
             return true;
@@ -159,14 +127,14 @@ static int by_id(const void *a, const void *b)
 
 static bool is_parent(void *arg, const struct ckpt_checkpoint *c)
 {
-    const struct knowledge *k = arg;
+    const struct ckpt_knowledge *k = arg;
     return k->n_parents > 0 && bsearch(&c->id, k->parents, k->n_parents, sizeof c->id, by_id) != NULL;
 }
 
 /* What the present writer of a run that is running has started from. */
 static enum ckpt_err add_parents(void *arg, struct ckpt_run *run)
 {
-    struct knowledge *k = arg;
+    struct ckpt_knowledge *k = arg;
     uint64_t last = 0;
     for (size_t i = 0; ckpt_retain_is_running(run, k->now_ns) && i < run->count; i++) {
         const struct ckpt_checkpoint *c = run->list[i];
@@ -187,9 +155,9 @@ static enum ckpt_err add_parents(void *arg, struct ckpt_run *run)
     return CKPT_OK;
 }
 
-static enum ckpt_err learn(struct ckpt_engine *engine, struct knowledge *k)
+enum ckpt_err ckpt_retain_learn(struct ckpt_engine *engine, struct ckpt_knowledge *k)
 {
-    *k = (struct knowledge){.engine = engine, .now_ns = ckpt_realtime_ns()};
+    *k = (struct ckpt_knowledge){.engine = engine, .now_ns = ckpt_realtime_ns()};
     enum ckpt_err err = ckpt_keeper_each(engine->keeper, true, add_parents, k);
     if (err == CKPT_OK && k->n_parents > 0) {
         qsort(k->parents, k->n_parents, sizeof *k->parents, by_id);
@@ -198,7 +166,7 @@ static enum ckpt_err learn(struct ckpt_engine *engine, struct knowledge *k)
 }
 
 /* Whether its directory was removed. Not at first sight: somebody may be about to tell where it has gone. */
-static enum ckpt_err is_deleted(struct ckpt_engine *engine, struct due_run *d, bool *deleted)
+static enum ckpt_err is_deleted(struct ckpt_engine *engine, struct ckpt_due_run *d, bool *deleted)
 {
     int fd = -1;
     *deleted = false;
@@ -236,7 +204,7 @@ static void earlier(int64_t *next, int64_t time)
 }
 
 /* When there will be something to do without anybody doing anything. */
-static int64_t next_time(const struct ckpt_engine *engine, const struct due_run *d, const struct ckpt_run *run,
+static int64_t next_time(const struct ckpt_engine *engine, const struct ckpt_due_run *d, const struct ckpt_run *run,
                          const struct ckpt_judgement *judgement, bool again, int64_t now_ns)
 {
     int64_t next = INT64_MAX;
@@ -290,7 +258,7 @@ static enum ckpt_err note(struct ckpt_engine *engine, struct ckpt_run *run, cons
     return err;
 }
 
-static void tell_unranked(struct ckpt_engine *engine, struct due_run *d, const struct ckpt_judgement *judgement)
+static void tell_unranked(struct ckpt_engine *engine, struct ckpt_due_run *d, const struct ckpt_judgement *judgement)
 {
     char path[PATH_MAX];
     const char *metric = judgement->summary.unranked;
@@ -303,8 +271,7 @@ static void tell_unranked(struct ckpt_engine *engine, struct due_run *d, const s
     d->unranked = metric != NULL;
 }
 
-/* Looks at run D as it is now. POLICY outlives JUDGEMENT. */
-static enum ckpt_err judge(struct ckpt_engine *engine, struct due_run *d, const struct knowledge *k,
+enum ckpt_err ckpt_retain_look(struct ckpt_engine *engine, struct ckpt_due_run *d, const struct ckpt_knowledge *k,
                            uint64_t bytes_wanted, struct ckpt_policy *policy, struct ckpt_run **run,
                            struct ckpt_judgement *judgement)
 {
@@ -323,16 +290,16 @@ static enum ckpt_err judge(struct ckpt_engine *engine, struct due_run *d, const 
     return err == CKPT_OK ? ckpt_judge(*run, policy, &context, judgement) : err;
 }
 
-static enum ckpt_err judge_and_apply(struct ckpt_engine *engine, struct due_run *d, uint64_t bytes_wanted,
+static enum ckpt_err judge_and_apply(struct ckpt_engine *engine, struct ckpt_due_run *d, uint64_t bytes_wanted,
                                      struct ckpt_rotation *rotation)
 {
     struct ckpt_policy policy;
     struct ckpt_judgement judgement = {0};
-    struct knowledge k;
+    struct ckpt_knowledge k;
     struct ckpt_run *run = NULL;
-    enum ckpt_err err = learn(engine, &k);
+    enum ckpt_err err = ckpt_retain_learn(engine, &k);
     if (err == CKPT_OK) {
-        err = judge(engine, d, &k, bytes_wanted, &policy, &run, &judgement);
+        err = ckpt_retain_look(engine, d, &k, bytes_wanted, &policy, &run, &judgement);
     }
     if (err == CKPT_OK) {
         err = note(engine, run, &judgement, k.now_ns);
@@ -360,7 +327,7 @@ static enum ckpt_err judge_and_apply(struct ckpt_engine *engine, struct due_run 
     return err;
 }
 
-static void tell_failed(struct ckpt_engine *engine, struct due_run *d, enum ckpt_err err)
+static void tell_failed(struct ckpt_engine *engine, struct ckpt_due_run *d, enum ckpt_err err)
 {
     char path[PATH_MAX];
     if (!d->failed && err != CKPT_ERR_STOPPED &&
@@ -372,7 +339,7 @@ static void tell_failed(struct ckpt_engine *engine, struct due_run *d, enum ckpt
     d->failed = true;
 }
 
-static enum ckpt_err judge_run(struct ckpt_engine *engine, struct due_run *d, uint64_t bytes_wanted,
+enum ckpt_err ckpt_retain_run(struct ckpt_engine *engine, struct ckpt_due_run *d, uint64_t bytes_wanted,
                                struct ckpt_rotation *rotation)
 {
     int64_t began = ckpt_now_ms();
@@ -397,136 +364,8 @@ static enum ckpt_err judge_run(struct ckpt_engine *engine, struct due_run *d, ui
 
 enum ckpt_err ckpt_retain_now(struct ckpt_engine *engine, uint64_t run, struct ckpt_rotation *rotation)
 {
-    struct due_run *d = find(engine->retainer, run);
-    return d == NULL ? CKPT_ERR_NOMEM : judge_run(engine, d, 0, rotation);
-}
-
-/* ---- space ---- */
-
-/* What can go before its grace is over. */
-struct grace {
-    uint64_t sequence;
-    uint64_t bytes;
-    struct due_run *run;
-};
-
-struct graces {
-    struct grace *list;
-    size_t count;
-    size_t room;
-    uint64_t leaving; /* bytes that go anyway */
-};
-
-static bool has_grace(const struct ckpt_policy_verdict *v)
-{
-    return v->kind != CKPT_VERDICT_DROP && v->until_ns != 0;
-}
-
-static enum ckpt_err add_grace(struct graces *graces, struct due_run *d, const struct ckpt_policy_checkpoint *c)
-{
-    if (graces->count == graces->room) {
-        size_t room = graces->room == 0 ? 64 : 2 * graces->room;
-        struct grace *list = reallocarray(graces->list, room, sizeof *list);
-        if (list == NULL) {
-            return CKPT_ERR_NOMEM;
-        }
-        graces->list = list;
-        graces->room = room;
-    }
-    graces->list[graces->count++] = (struct grace){.sequence = c->sequence, .bytes = c->bytes, .run = d};
-    return CKPT_OK;
-}
-
-static enum ckpt_err find_graces(struct ckpt_engine *engine, struct graces *graces)
-{
-    struct due_run *d = NULL;
-    struct due_run *next = NULL;
-    struct knowledge k;
-    enum ckpt_err err = learn(engine, &k);
-    HASH_ITER (hh, engine->retainer->runs, d, next) {
-        struct ckpt_policy policy;
-        struct ckpt_judgement judgement = {0};
-        struct ckpt_run *run = NULL;
-        enum ckpt_err judged = err == CKPT_OK ? judge(engine, d, &k, 0, &policy, &run, &judgement) : err;
-        for (size_t i = 0; judged == CKPT_OK && err == CKPT_OK && i < judgement.count; i++) {
-            if (has_grace(&judgement.verdicts[i])) {
-                err = add_grace(graces, d, &judgement.checkpoints[i]);
-            }
-        }
-        graces->leaving += judged == CKPT_OK ? judgement.summary.dropped_bytes : 0;
-        ckpt_judgement_clear(&judgement);
-    }
-    free(k.parents);
-    return err;
-}
-
-static int by_sequence(const void *a, const void *b)
-{
-    uint64_t x = ((const struct grace *)a)->sequence;
-    uint64_t y = ((const struct grace *)b)->sequence;
-    return x < y ? -1 : x > y;
-}
-
-/* All that a run has to give up, from the sum of it. */
-static enum ckpt_err give_up(struct ckpt_engine *engine, struct due_run *d, const struct graces *graces, size_t n,
-                             struct ckpt_rotation *rotation)
-{
-    uint64_t wanted = 0;
-    for (size_t i = 0; i < n; i++) {
-        wanted += graces->list[i].run == d ? graces->list[i].bytes : 0;
-    }
-    return wanted == 0 ? CKPT_OK : judge_run(engine, d, wanted, rotation);
-}
-
-/* The oldest saves of all runs go first. */
-static enum ckpt_err make_space(struct ckpt_engine *engine, uint64_t bytes_wanted, bool *worked)
-{
-    struct graces graces = {0};
-    struct ckpt_rotation rotation = {0};
-    struct due_run *d = NULL;
-    struct due_run *next = NULL;
-    size_t n = 0;
-    enum ckpt_err err = find_graces(engine, &graces);
-    if (graces.count > 0) {
-        qsort(graces.list, graces.count, sizeof *graces.list, by_sequence);
-    }
-    for (uint64_t sum = graces.leaving; n < graces.count && sum < bytes_wanted; n++) {
-        sum += graces.list[n].bytes;
-    }
-    HASH_ITER (hh, engine->retainer->runs, d, next) {
-        if (err == CKPT_OK) {
-            err = give_up(engine, d, &graces, n, &rotation);
-        }
-    }
-    free(graces.list);
-    *worked = rotation.dropped > 0;
-    if (*worked) {
-        ckpt_reportf(CKPT_REPORT(engine), CKPT_WARNING,
-                     "%s: the host filesystem is nearly full: %llu checkpoints that could have been had back for some "
-                     "more time were given up",
-                     ckpt_store_path(engine->store), (unsigned long long)rotation.dropped);
-    }
-    return err;
-}
-
-/* Below the low-water mark, when making files cold doesn't help and what was released before has been given back. */
-static enum ckpt_err step_space(struct ckpt_engine *engine, bool *worked)
-{
-    struct ckpt_retainer *retainer = engine->retainer;
-    struct ckpt_space space;
-    if (!engine->short_of_space || engine->sweep || engine->swept || engine->punch ||
-        ckpt_now_ms() < retainer->space_ms || ckpt_store_space(engine->store, &space) != CKPT_OK ||
-        space.host_free >= engine->config.reserve) {
-        return CKPT_OK;
-    }
-    enum ckpt_err err = make_space(engine, engine->config.reserve - space.host_free, worked);
-    if (err == CKPT_OK) {
-        bool more = false;
-        err = ckpt_retain_orphans(engine, &more);
-        *worked = *worked || more;
-    }
-    retainer->space_ms = ckpt_now_ms() + (*worked ? SPACE_MS : SPACE_IDLE_MS);
-    return err;
+    struct ckpt_due_run *d = find(engine->retainer, run);
+    return d == NULL ? CKPT_ERR_NOMEM : ckpt_retain_run(engine, d, 0, rotation);
 }
 
 /* ---- steps ---- */
@@ -544,10 +383,10 @@ static enum ckpt_err load(struct ckpt_engine *engine, bool *worked)
     return err;
 }
 
-static struct due_run *next_run(struct ckpt_engine *engine)
+static struct ckpt_due_run *next_run(struct ckpt_engine *engine)
 {
-    struct due_run *d = NULL;
-    struct due_run *next = NULL;
+    struct ckpt_due_run *d = NULL;
+    struct ckpt_due_run *next = NULL;
     int64_t now_ms = ckpt_now_ms();
     int64_t now_ns = ckpt_realtime_ns();
     pthread_mutex_lock(&engine->lock);
@@ -573,10 +412,10 @@ enum ckpt_err ckpt_retain_step(struct ckpt_engine *engine, bool *worked)
     if (!retainer->loaded) {
         return load(engine, worked);
     }
-    struct due_run *d = next_run(engine);
+    struct ckpt_due_run *d = next_run(engine);
     if (d != NULL) {
         *worked = true;
-        return judge_run(engine, d, 0, &rotation);
+        return ckpt_retain_run(engine, d, 0, &rotation);
     }
     if (retainer->hot && ckpt_now_ms() >= retainer->hot_ms) {
         enum ckpt_err err = ckpt_retain_hot(engine, &held);
@@ -589,5 +428,5 @@ enum ckpt_err ckpt_retain_step(struct ckpt_engine *engine, bool *worked)
         retainer->orphans_ms = ckpt_now_ms() + (*worked ? 0 : ORPHANS_MS);
         return err;
     }
-    return step_space(engine, worked);
+    return ckpt_retain_space(engine, worked);
 }

@@ -65,9 +65,9 @@ struct ckpt_engine_config {
     unsigned depth;                 /* a chunk is decoded through at most so many others (CKPT_DEPTH); 0: each alone */
     unsigned settle_ms;             /* a closed file rests this long before it is read */
     uint64_t hot_limit;             /* host bytes that captured live files may occupy */
-    uint64_t reserve;               /* host bytes to leave free: below, demote first, then give up what has a grace; wait */
-    unsigned final_ms;              /* a run to which nothing is written for so long is over (CKPT_FINAL_MS); 0: that */
-    unsigned quiet_ms;              /* a checkpoint of several files is complete after so long without one (CKPT_QUIET_MS); 0: that */
+    uint64_t reserve;               /* host bytes to leave free: below, demote, then give up what has a grace; and wait */
+    unsigned final_ms;              /* a run to which nothing is written for so long is over; 0: CKPT_FINAL_MS */
+    unsigned quiet_ms;              /* a checkpoint is complete when no file has come for so long; 0: CKPT_QUIET_MS */
     const struct ckpt_filter *filter; /* outlives the engine */
     struct ckpt_cache *cache;       /* for promotion; outlives the engine */
     struct ckpt_runs *runs;         /* to be kept up to date; outlives the engine; may be NULL */
