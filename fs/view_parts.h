@@ -81,6 +81,9 @@ void view_place_clear(struct view_place *place);
 int view_checkpoint_hold(struct ckptfs *fs, const struct inode *run, const struct view_pick *pick,
                          const struct ckpt_run **of, const struct ckpt_checkpoint **c);
 
+/* Whether the directory is a run with a checkpoint whose name says that it is one. */
+bool view_run_is_named(struct ckptfs *fs, uint64_t dir);
+
 /* Whether the view has something to show in RUN. */
 bool view_run_has(struct ckptfs *fs, const struct inode *run, char letter);
 

@@ -35,6 +35,42 @@ const struct view_top *view_top_named(const char *name)
 
 /* ---- places ---- */
 
+/* Anything may be captured, for its size, and is a checkpoint then. Where no name says so, as in a directory with a large data file,
+   nothing is shown that nobody expects. */
+static bool says_checkpoint(struct ckptfs *fs, const struct ckpt_run *run)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        const struct ckpt_checkpoint *c = run->list[i];
+        bool whole = c->n_members > 0 && (c->members[0].directory || c->members[0].root == 0);
+        if (whole || ckpt_filter_match_name(fs->filter, c->root)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool view_run_is_named(struct ckptfs *fs, uint64_t dir)
+{
+    const struct ckpt_run *run = NULL;
+    if (ckpt_runs_hold(fs->runs, dir, &run) != CKPT_OK) {
+        return false;
+    }
+    bool named = says_checkpoint(fs, run);
+    ckpt_runs_release(fs->runs);
+    return named;
+}
+
+static void leave_named(struct ckptfs *fs, struct view_place *place)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < place->n_runs; i++) {
+        if (view_run_is_named(fs, place->runs[i])) {
+            place->runs[n++] = place->runs[i];
+        }
+    }
+    place->n_runs = n;
+}
+
 int view_place_find(struct ckptfs *fs, const struct inode *run, struct view_place *place)
 {
     const struct ckpt_run *held = NULL;
@@ -55,6 +91,7 @@ int view_place_find(struct ckptfs *fs, const struct inode *run, struct view_plac
     if (err != CKPT_OK) {
         return ckpt_err_errno(err);
     }
+    leave_named(fs, place);
     if (place->n_runs < 2) {
         view_place_clear(place);
         return ENOENT;

@@ -16,29 +16,16 @@ enum { VIEW_PATH = PATH_MAX + NAME_MAX + 2 };
 
 /* ---- what a run has, and what was hidden in it ---- */
 
-struct found {
-    const struct ckpt_filter *filter;
-    bool checkpoint;
-};
-
-static bool see_file(void *arg, const struct ckpt_file *file, uint32_t versions)
-{
-    struct found *found = arg;
-    (void)versions;
-    found->checkpoint = ckpt_filter_match_name(found->filter, file->name);
-    return !found->checkpoint;
-}
-
-/* Beside the files there is a history only of those whose names say checkpoint: anything may be captured. */
+/* Beside the files. */
 bool view_is_visible(struct ckptfs *fs, const struct inode *run, char letter)
 {
-    struct found found = {.filter = fs->filter};
-    uint64_t dir = 0;
-    if (letter != 'h') {
-        return view_run_has(fs, run, letter);
+    struct view_place place;
+    if (view_place_find(fs, run, &place) != 0) {
+        return false;
     }
-    return ckpt_live_dir_id(fs->store, run->fd, &dir) == CKPT_OK &&
-           ckpt_catalog_each_file(fs->store, dir, see_file, &found) == CKPT_OK && found.checkpoint;
+    bool visible = !place.is_run || view_run_is_named(fs, place.dir);
+    view_place_clear(&place);
+    return visible && view_run_has(fs, run, letter);
 }
 
 void view_letters(const struct inode *run, char letters[VIEW_LETTERS + 1])
