@@ -1,4 +1,5 @@
 #include "ctl.h"
+#include "ctl_keep.h"
 #include "log.h"
 #include "passthrough.h"
 #include <ckpt/ctl.h>
@@ -149,6 +150,10 @@ static enum ckpt_err carry_out(struct ckptfs *fs, const json_t *request, json_t 
     }
     if (strcmp(op, "flush") == 0) {
         return do_flush(fs, answer);
+    }
+    enum ckpt_err err = CKPT_ERR_INVALID;
+    if ((path == NULL || is_inside(path)) && ctl_keep(fs, op, request, answer, &err)) {
+        return err;
     }
     if (path == NULL || !is_inside(path)) {
         return CKPT_ERR_INVALID;
