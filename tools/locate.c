@@ -266,7 +266,7 @@ int locate_store(struct tool *tool, char *const *paths, int n)
 }
 
 /* ARG relative to live/, letters only: views and versions are still in it. */
-static int relative_to_live(struct tool *tool, const char *arg, char out[PATH_MAX])
+int locate_relative(struct tool *tool, const char *arg, char out[PATH_MAX])
 {
     char absolute[PATH_MAX];
     char live[PATH_MAX];
@@ -310,7 +310,7 @@ static bool live_stat(const struct tool *tool, const char *path, struct stat *st
 }
 
 /* Whether PATH exists, or its catalog row says that a directory of that name did. */
-static bool is_real(struct tool *tool, const char *path)
+bool locate_is_real(struct tool *tool, const char *path)
 {
     struct stat st;
     uint64_t dir;
@@ -393,7 +393,7 @@ static bool resolve_views(struct tool *tool, struct target *target)
         at[n] = '\0';
         bool history = strcmp(at, "history") == 0;
         bool view = history || strcmp(at, "latest") == 0;
-        if (view && (hidden || !is_real(tool, run))) {
+        if (view && (hidden || !locate_is_real(tool, run))) {
             *(hidden ? hidden : at) = '\0';
             return translate_view(tool, history, run, rest, target);
         }
@@ -434,9 +434,16 @@ static void look_up(struct tool *tool, struct target *target)
     }
 }
 
+void locate_at(struct tool *tool, const char *path, struct target *target)
+{
+    *target = (struct target){.arg = path};
+    snprintf(target->path, sizeof target->path, "%s", path);
+    look_up(tool, target);
+}
+
 static int find(struct tool *tool, const char *arg, struct target *target)
 {
-    int code = relative_to_live(tool, arg, target->path);
+    int code = locate_relative(tool, arg, target->path);
     if (code != TOOL_OK) {
         return code;
     }

@@ -45,6 +45,15 @@ struct target {
  */
 int locate_target(struct tool *tool, const char *arg, struct target *target);
 
+/* The same for a path relative to live/, without views and versions in it; PATH is taken as it is and outlives TARGET. */
+void locate_at(struct tool *tool, const char *path, struct target *target);
+
+/* ARG relative to live/, by its letters: what a view or a version is in it is left. Returns an exit code. */
+int locate_relative(struct tool *tool, const char *arg, char out[PATH_MAX]);
+
+/* Whether PATH (relative to live/) exists, or was a directory once that the catalog knows. */
+bool locate_is_real(struct tool *tool, const char *path);
+
 /* The mount that ABSOLUTE lies in, when it is a ckptfs. */
 bool locate_mount_of(const char *absolute, struct mount_point *mount);
 

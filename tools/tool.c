@@ -1,5 +1,6 @@
 #include "tool.h"
 #include "output.h"
+#include <ckpt/run.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ int tool_init(struct tool *tool)
 
 void tool_free(struct tool *tool)
 {
+    ckpt_runs_free(tool->runs);
     ckpt_store_close(tool->store);
     json_decref(tool->result);
     json_decref(tool->reported);

@@ -23,6 +23,7 @@ enum exit_code {
     TOOL_REFUSED = 5,   /* busy, still needed, in the way, or the store has stopped */
 };
 
+struct ckpt_runs;
 struct tool;
 
 struct command {
@@ -43,6 +44,7 @@ struct tool {
     char store_dir[PATH_MAX]; /* absolute, once located */
     bool store_named;         /* by --store or CKPT_STORE: PATHs may be relative to its top */
     struct ckpt_store *store; /* open, or NULL */
+    struct ckpt_runs *runs;   /* of it, once find_runs() was called */
     struct ckpt_report report;
 
     json_t *result;       /* an object: what --json prints beside "ok" */
@@ -99,5 +101,17 @@ int cmd_flush(struct tool *tool, int argc, char **argv);
 int cmd_demote(struct tool *tool, int argc, char **argv);
 int cmd_verify(struct tool *tool, int argc, char **argv);
 int cmd_views(struct tool *tool, int argc, char **argv);
+int cmd_runs(struct tool *tool, int argc, char **argv);
+int cmd_ls(struct tool *tool, int argc, char **argv);
+int cmd_show(struct tool *tool, int argc, char **argv);
+int cmd_policy(struct tool *tool, int argc, char **argv);
+int cmd_rotate(struct tool *tool, int argc, char **argv);
+int cmd_tag(struct tool *tool, int argc, char **argv);
+int cmd_untag(struct tool *tool, int argc, char **argv);
+int cmd_pin(struct tool *tool, int argc, char **argv);
+int cmd_unpin(struct tool *tool, int argc, char **argv);
+int cmd_metric(struct tool *tool, int argc, char **argv);
+int cmd_finish(struct tool *tool, int argc, char **argv);
+int cmd_undelete(struct tool *tool, int argc, char **argv);
 
 #endif
