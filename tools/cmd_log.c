@@ -1,7 +1,9 @@
+#include "find.h"
 #include "listing.h"
 #include "locate.h"
 #include "options.h"
 #include "output.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,37 @@ static void print_header(const char *last)
 {
     printf("%7s  %-19s  %10s  %10s  %10s  %-7s%s\n", "version", "captured", "size", "stored",
            "added", "live", last);
+}
+
+/* The checkpoint that a version belongs to; for people: its id, and what is wrong with it. */
+static void add_checkpoint(struct tool *tool, const struct ckpt_version *version, json_t *item)
+{
+    static const char *const states[] = {[CKPT_STATUS_WRITING] = "writing",
+                                         [CKPT_STATUS_COMPLETE] = "complete",
+                                         [CKPT_STATUS_INVALID] = "invalid"};
+    const struct ckpt_run *run = NULL;
+    uint64_t dir = 0;
+    uint32_t number = 0;
+    (void)json_object_set_new(item, "checkpoint", json_null());
+    if (ckpt_runs_by_version(tool->runs, version->dir, version->name, version->number, &dir, &number) != CKPT_OK ||
+        ckpt_runs_hold(tool->runs, dir, &run) != CKPT_OK) {
+        return;
+    }
+    const struct ckpt_checkpoint *c = ckpt_run_number(run, number);
+    if (c != NULL) {
+        bool complete = c->status == CKPT_STATUS_COMPLETE;
+        (void)json_object_set_new(item, "checkpoint",
+                                  json_pack("{s:o, s:s, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "state",
+                                            states[c->status], "why", c->why != NULL ? output_text(c->why) : json_null()));
+        if (!tool->json) {
+            printf("  %08" PRIx64 "%s%s", c->id >> 32, complete ? "" : " ", complete ? "" : states[c->status]);
+            if (!complete && c->why != NULL) {
+                printf(": ");
+                output_name(c->why);
+            }
+        }
+    }
+    ckpt_runs_release(tool->runs);
 }
 
 static int log_file(struct tool *tool, const struct target *target, json_t *out)
@@ -50,7 +83,7 @@ static int log_file(struct tool *tool, const struct target *target, json_t *out)
     if (!tool->json) {
         output_name(target->path);
         putchar('\n');
-        print_header("");
+        print_header("  checkpoint");
     }
     bool found = false;
     for (size_t i = 0; i < list.n; i++) {
@@ -59,9 +92,13 @@ static int log_file(struct tool *tool, const struct target *target, json_t *out)
             continue;
         }
         found = true;
-        (void)json_array_append_new(out, listing_json(target->path, &list.versions[i], state));
+        json_t *item = listing_json(target->path, &list.versions[i], state);
         if (!tool->json) {
             print_row(&list.versions[i], state);
+        }
+        add_checkpoint(tool, &list.versions[i], item);
+        (void)json_array_append_new(out, item);
+        if (!tool->json) {
             putchar('\n');
         }
     }
@@ -168,6 +205,9 @@ int cmd_log(struct tool *tool, int argc, char **argv)
     }
     if (code == TOOL_OK) {
         code = tool_open_read(tool);
+    }
+    if (code == TOOL_OK) {
+        code = find_runs(tool);
     }
     if (code != TOOL_OK) {
         return code;

@@ -1,4 +1,6 @@
 #include "client.h"
+#include "find.h"
+#include "judged.h"
 #include "listing.h"
 #include "locate.h"
 #include "options.h"
@@ -69,6 +71,68 @@ static int add_counters(struct tool *tool)
     return TOOL_OK;
 }
 
+/* What early stopping says of a run, which is held. */
+static int tell_stop(struct tool *tool, const struct ckpt_run *run, const char *path, json_t *told)
+{
+    struct judged judged;
+    int code = judged_make(tool, run, NULL, &judged);
+    if (code == TOOL_OK) {
+        const struct ckpt_judgement *j = &judged.judgement;
+        bool has_epoch = j->stop.best != CKPT_POLICY_NONE && j->checkpoints[j->stop.best].has_epoch;
+        json_t *epoch = has_epoch ? output_number(j->checkpoints[j->stop.best].epoch) : json_null();
+        (void)json_array_append_new(told, json_pack("{s:o, s:o, s:o, s:o}", "path", output_text(path), "metric",
+                                                    j->summary.metric != NULL ? output_text(j->summary.metric) : json_null(),
+                                                    "since_best", output_number(j->stop.since_best), "best_epoch", epoch));
+        judged_clear(&judged);
+    }
+    return code;
+}
+
+/* "early_stop": paths of runs that no longer improve; "early_stops": the same with what is known. */
+static int add_stops(struct tool *tool)
+{
+    struct found_run *list = NULL;
+    size_t n = 0;
+    json_t *paths = json_array();
+    json_t *told = json_array();
+    int code = find_runs_at(tool, NULL, &list, &n);
+    for (size_t i = 0; code == TOOL_OK && i < n; i++) {
+        const struct ckpt_run *run = NULL;
+        enum ckpt_err err = ckpt_runs_hold(tool->runs, list[i].dir, &run);
+        if (err == CKPT_OK) {
+            if (run->stop) {
+                (void)json_array_append_new(paths, output_text(list[i].path));
+                code = tell_stop(tool, run, list[i].path, told);
+            }
+            ckpt_runs_release(tool->runs);
+        } else if (err != CKPT_ERR_NOT_FOUND) {
+            code = tool_store_fail(tool, err, "cannot read the run %s: %s", list[i].path, ckpt_err_text(err));
+        }
+    }
+    find_free(list, n);
+    (void)json_object_set_new(tool->result, "early_stop", paths);
+    (void)json_object_set_new(tool->result, "early_stops", told);
+    return code;
+}
+
+static void print_stops(const json_t *told)
+{
+    size_t i;
+    const json_t *stop;
+    json_array_foreach (told, i, stop) {
+        const char *metric = json_string_value(json_object_get(stop, "metric"));
+        const json_t *epoch = json_object_get(stop, "best_epoch");
+        printf("%-13s ", i == 0 ? "early stop" : "");
+        output_name(json_string_value(json_object_get(stop, "path")));
+        printf(": no better %s in %llu %s", metric != NULL ? metric : "metric", (unsigned long long)number(stop, "since_best"),
+               output_plural(number(stop, "since_best"), "evaluation", "evaluations"));
+        if (json_is_integer(epoch)) {
+            printf(" since epoch %llu", (unsigned long long)json_integer_value(epoch));
+        }
+        putchar('\n');
+    }
+}
+
 static void print_waiting(const json_t *r)
 {
     size_t i;
@@ -119,6 +183,7 @@ static void print_status(const json_t *r)
     printf("%-13s %.2f\n", "ratio", json_real_value(json_object_get(r, "ratio")));
     size_line("database", " on the host", number(r, "database_bytes"));
     size_line("free", " on the host", number(r, "host_free"));
+    print_stops(json_object_get(r, "early_stops"));
 }
 
 int cmd_status(struct tool *tool, int argc, char **argv)
@@ -135,6 +200,9 @@ int cmd_status(struct tool *tool, int argc, char **argv)
     }
     if (code == TOOL_OK) {
         code = add_counters(tool);
+    }
+    if (code == TOOL_OK) {
+        code = add_stops(tool);
     }
     if (code == TOOL_OK && !tool->json) {
         print_status(tool->result);

@@ -28,6 +28,129 @@ static const struct command commands[] = {
      "Example:\n"
      "  ckpt --store /data/store status --json | jq .ratio\n",
      cmd_status},
+    {"runs", "[PATH]", "list runs and how they do",
+     "A run is a directory that directly holds checkpoints. Without PATH: all runs of the store; else those at\n"
+     "PATH and below it.\n"
+     "\n"
+     "  checkpoints  those that are shown / all that were ever recorded\n"
+     "  epochs       how many different ones of them there are\n"
+     "  best         the value of the best one by the run's primary metric\n"
+     "  latest       the age of the newest\n"
+     "  size, added  of all files; and what the store grew by for them\n"
+     "  early stop   there was no improvement for as long as the policy's patience\n"
+     "\n"
+     "Options:\n"
+     "  -a, --all  also runs in which nothing is left\n"
+     "\n"
+     "Example:\n"
+     "  ckpt runs /mnt/ckpt/sweep3\n",
+     cmd_runs},
+    {"ls", "[RUN]", "list the checkpoints of a run",
+     "Without RUN: the current directory. Of each checkpoint the first 8 digits of its id, epoch, step, the\n"
+     "primary metric, what it holds, age, size, state, marks, and why it is kept or when it goes.\n"
+     "\n"
+     "  complete    everything is there and in the store\n"
+     "  incomplete  files are missing or being written\n"
+     "  invalid     truncated or damaged: never latest, never best\n"
+     "  marks       best, latest, final, pinned, #TAG; overwritten or deleted by the trainer; with --all\n"
+     "              rotated (to be had back with \"ckpt undelete\") and dropped (gone, a record)\n"
+     "\n"
+     "Which files are open at the moment isn't looked at here; what is open isn't rotated.\n"
+     "\n"
+     "Options:\n"
+     "  -a, --all      also those that were rotated, and the records of those that are gone\n"
+     "  -m, --metrics  all metrics\n"
+     "\n"
+     "Example:\n"
+     "  ckpt ls /mnt/ckpt/run7\n",
+     cmd_ls},
+    {"show", "CHECKPOINT", "all that is known about a checkpoint",
+     "Epoch and step, metrics and where they are from, files, the process that wrote it (command, directory,\n"
+     "user, host, git commit, environment), the checkpoints that it was begun from, why it is kept, and\n"
+     "how to get it out.\n"
+     "\n"
+     "Example:\n"
+     "  ckpt show /mnt/ckpt/run7@best\n",
+     cmd_show},
+    {"policy", "show|set|unset|test PATH [FILE|-]", "what is kept of runs",
+     "A policy belongs to a directory and applies to the runs at it and below it, as far as no nearer\n"
+     "directory has one of its own. It is text, one rule a line:\n"
+     "\n"
+     "  metric val_loss min      the primary metric, and what is better\n"
+     "  keep last 5              and best 3, best 2 by val_acc, first, every 10 epochs, every 2h,\n"
+     "                           within 7d, thinning 1h:24 1d:7\n"
+     "  grace 7d                 how long what was let go can be had back\n"
+     "  quota 500G, hot 20G, snapshot every 30m, patience 5\n"
+     "\n"
+     "  show PATH        the policy that applies there, and whose it is\n"
+     "  set PATH FILE    make FILE (\"-\": standard input) the policy of PATH\n"
+     "  unset PATH       PATH has none of its own any more\n"
+     "  test PATH [FILE] what that policy, or without FILE the one that applies, would do to the runs\n"
+     "                   now; changes nothing\n"
+     "\n"
+     "Options:\n"
+     "  --text TEXT  TEXT in place of a FILE; \";\" ends a line\n"
+     "\n"
+     "Example:\n"
+     "  ckpt policy set /mnt/ckpt/run7 --text \"keep last 5; keep best 1\"\n",
+     cmd_policy},
+    {"rotate", "[RUN]", "carry out the policies now",
+     "ckptfs does this by itself after each checkpoint; this is for those who want to wait for it. RUN may also\n"
+     "be a directory above runs; without it: all runs.\n"
+     "\n"
+     "Options:\n"
+     "  -n, --dry-run  show what would be done, do nothing\n"
+     "\n"
+     "Example:\n"
+     "  ckpt rotate --dry-run /mnt/ckpt/run7\n",
+     cmd_rotate},
+    {"tag", "CHECKPOINT NAME", "give a checkpoint a name",
+     "It appears as tag/NAME/ in its run and isn't rotated. A tag stands on one checkpoint of a run: it is\n"
+     "taken from another one. 1 to 64 letters, digits, \".\", \"_\", \"-\".\n"
+     "\n"
+     "Example:\n"
+     "  ckpt tag /mnt/ckpt/run7@best stable\n",
+     cmd_tag},
+    {"untag", "CHECKPOINT|RUN NAME", "take a tag away",
+     "Of a checkpoint, or of the one in RUN that has it.\n"
+     "\n"
+     "Example:\n"
+     "  ckpt untag /mnt/ckpt/run7 stable\n",
+     cmd_untag},
+    {"pin", "CHECKPOINT", "keep a checkpoint whatever the policy says",
+     "Until it is unpinned.\n"
+     "\n"
+     "Example:\n"
+     "  ckpt pin /mnt/ckpt/run7@epoch=12\n",
+     cmd_pin},
+    {"unpin", "CHECKPOINT", "leave a checkpoint to the policy again",
+     "Also of one that \"ckpt undelete\" has pinned.\n"
+     "\n"
+     "Example:\n"
+     "  ckpt unpin /mnt/ckpt/run7@epoch=12\n",
+     cmd_unpin},
+    {"metric", "CHECKPOINT NAME=VALUE...", "say how good a checkpoint is",
+     "What is said so outweighs what names, files and logs say. VALUE is a decimal number, nan, inf.\n"
+     "\n"
+     "Example:\n"
+     "  ckpt metric /mnt/ckpt/run7@epoch=12 val_loss=0.21 bleu=31.4\n",
+     cmd_metric},
+    {"finish", "RUN", "say that a run is over",
+     "final/ appears: its latest checkpoint.\n"
+     "\n"
+     "Options:\n"
+     "  --undo  it isn't over\n"
+     "\n"
+     "Example:\n"
+     "  python3 train.py && ckpt finish /mnt/ckpt/run7\n",
+     cmd_finish},
+    {"undelete", "CHECKPOINT", "bring back a checkpoint that was rotated or deleted",
+     "Its files get their names back, and it is pinned, so that it isn't rotated again. Refused when a file\n"
+     "of that name is there with other content. Possible until its grace is over: \"ckpt ls --all\".\n"
+     "\n"
+     "Example:\n"
+     "  ckpt undelete /mnt/ckpt/run7@epoch=3\n",
+     cmd_undelete},
     {"log", "[PATH...]", "list versions",
      "Of a file: its versions, oldest first. Of a directory: its files with their newest version.\n"
      "Without PATH: the current directory inside a mount, else the top of the store.\n"
@@ -39,6 +162,8 @@ static const struct command commands[] = {
      "  cold     its bytes are in the store only; reading works as ever\n"
      "  changed  the file has been written since (open, or about to be taken)\n"
      "  deleted  there is no such file any more; its versions can be restored\n"
+     "\n"
+     "Behind a version of a file stands the checkpoint that it belongs to.\n"
      "\n"
      "Options:\n"
      "  -r, --recursive  directories below as well\n"
@@ -62,18 +187,22 @@ static const struct command commands[] = {
      "Example:\n"
      "  ckpt stats /mnt/ckpt/run7\n",
      cmd_stats},
-    {"restore", "PATH[@vN] DEST", "write a version to a file",
+    {"restore", "PATH[@vN]|CHECKPOINT DEST", "write a version or a checkpoint to files",
      "Writes the newest version of PATH, or version N, to DEST, with its mode and time (and owner,\n"
      "as root). DEST may be a directory. The bytes are written under a temporary name beside DEST,\n"
      "checked, synced and then renamed, so DEST is never half a file. It decodes in parallel and\n"
      "doesn't go through the mount; a plain cp from the mount works as well.\n"
+     "\n"
+     "Of a CHECKPOINT (RUN@best, an id, RUN/epoch/3, a directory) all files are written: a single one as\n"
+     "above, several into the directory DEST, which is made.\n"
      "\n"
      "Options:\n"
      "  --force      replace DEST when it exists\n"
      "  --threads N  decode on N threads (default: all cores)\n"
      "\n"
      "Example:\n"
-     "  ckpt restore /mnt/ckpt/run7/last.pt@v3 /tmp/last-v3.pt\n",
+     "  ckpt restore /mnt/ckpt/run7/last.pt@v3 /tmp/last-v3.pt\n"
+     "  ckpt restore /mnt/ckpt/run7@best /tmp/best\n",
      cmd_restore},
     {"forget", "PATH@vN... | --keep N PATH... | --pending PATH...", "forget versions and give their space back",
      "Forgets the named versions, or with --keep all but the newest N of each file, and prints what\n"
@@ -148,6 +277,10 @@ static const char more_help[] =
     "A PATH is a path inside a mount; with --store or CKPT_STORE and outside any mount it is\n"
     "relative to the top of the store. PATH@v3 is its version 3, and so is\n"
     "RUN/.ckpt/history/FILE/v0003.\n"
+    "\n"
+    "A RUN is the path of a directory that directly holds checkpoints. A CHECKPOINT is the beginning of its\n"
+    "id (4 digits or more), RUN@best, @latest, @final, @epoch=12, @step=400, @tag=NAME, @ID, or a path: a file\n"
+    "or a directory of it, there or deleted, FILE@v3, or a path through a view, RUN/epoch/3/model.pt.\n"
     "\n"
     "Exit codes:\n"
     "  0  done\n"
@@ -255,6 +388,7 @@ int main(int argc, char **argv)
 {
     struct tool tool;
     (void)setlocale(LC_ALL, "");
+    (void)setlocale(LC_NUMERIC, "C"); /* policies and metrics have a decimal point everywhere */
     int code = TOOL_FAILED;
     if (tool_init(&tool) == 0) {
         code = run(&tool, argc, argv);

@@ -42,6 +42,29 @@ const char *output_time(char out[OUTPUT_TIME], int64_t ns)
     return out;
 }
 
+int64_t output_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+const char *output_age(char out[OUTPUT_SIZE], int64_t ns)
+{
+    static const struct {
+        const char *name;
+        int64_t seconds;
+    } units[] = {{"d", 86400}, {"h", 3600}, {"min", 60}, {"s", 1}};
+    int64_t seconds = (output_now() - ns) / NS_PER_S;
+    size_t unit = 0;
+    /* 100 min rather than 1 h: what is told is never far off. */
+    while (unit + 1 < sizeof(units) / sizeof(units[0]) && seconds < 2 * units[unit].seconds) {
+        unit++;
+    }
+    snprintf(out, OUTPUT_SIZE, "%" PRId64 " %s", seconds < 0 ? 0 : seconds / units[unit].seconds, units[unit].name);
+    return out;
+}
+
 json_t *output_json_time(int64_t ns)
 {
     time_t seconds;

@@ -18,6 +18,12 @@ const char *output_size(char out[OUTPUT_SIZE], uint64_t bytes);
 /* Local time to the second ("2026-01-31 17:05:09") of nanoseconds since the epoch. */
 const char *output_time(char out[OUTPUT_TIME], int64_t ns);
 
+/* Wall clock, nanoseconds since the epoch. */
+int64_t output_now(void);
+
+/* How long ago that was: "12 s", "3 h", "5 d". */
+const char *output_age(char out[OUTPUT_SIZE], int64_t ns);
+
 /* The same moment as RFC 3339 in UTC with all its digits. */
 json_t *output_json_time(int64_t ns);
 

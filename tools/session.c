@@ -1,5 +1,6 @@
 #include "session.h"
 #include "client.h"
+#include "find.h"
 #include <ckpt/engine.h>
 #include <ckpt/filter.h>
 #include <ckpt/reader.h>
@@ -26,6 +27,10 @@ bool session_daemon_runs(const char *store_dir, char *who, size_t size)
 
 static int start_engine(struct tool *tool, struct session *session)
 {
+    int code = find_runs(tool);
+    if (code != TOOL_OK) {
+        return code;
+    }
     enum ckpt_err err = ckpt_filter_parse(CKPT_FILTER_DEFAULT, &session->filter, NULL);
     if (err == CKPT_OK) {
         err = ckpt_cache_create(tool->store, CACHE_BYTES, 1, &session->cache);
@@ -37,6 +42,7 @@ static int start_engine(struct tool *tool, struct session *session)
             .hot_limit = UINT64_MAX,
             .filter = session->filter,
             .cache = session->cache,
+            .runs = tool->runs,
         };
         err = ckpt_engine_start(tool->store, &config, &session->engine);
     }
@@ -80,8 +86,7 @@ void session_close(struct session *session)
     *session = (struct session){0};
 }
 
-/* Takes REQUEST. */
-static enum ckpt_err ask(struct session *session, json_t *request, json_t **answer)
+enum ckpt_err session_ask(struct session *session, json_t *request, json_t **answer)
 {
     json_t *got = NULL;
     enum ckpt_err err = CKPT_ERR_NOMEM;
@@ -100,7 +105,7 @@ static enum ckpt_err ask(struct session *session, json_t *request, json_t **answ
 }
 
 /* The protocol is JSON, which can't carry every file name that a disk can. */
-static enum ckpt_err check_path(struct session *session, const char *path)
+enum ckpt_err session_check_path(struct session *session, const char *path)
 {
     json_t *string = json_string(path);
     if (string) {
@@ -118,7 +123,7 @@ enum ckpt_err session_flush(struct session *session, unsigned *still_open)
 {
     json_t *answer = NULL;
     if (session->daemon) {
-        enum ckpt_err err = ask(session, json_pack("{s:s}", "op", "flush"), &answer);
+        enum ckpt_err err = session_ask(session, json_pack("{s:s}", "op", "flush"), &answer);
         if (err == CKPT_OK) {
             *still_open =
                 (unsigned)json_integer_value(json_object_get(answer, "still_open"));
@@ -151,11 +156,11 @@ enum ckpt_err session_forget(struct session *session, const char *path, const ui
 {
     enum ckpt_err err;
     if (session->daemon) {
-        err = check_path(session, path);
+        err = session_check_path(session, path);
         if (err != CKPT_OK) {
             return err;
         }
-        return ask(session,
+        return session_ask(session,
                    json_pack("{s:s, s:s, s:o}", "op", "forget", "path", path, "versions",
                              number_array(numbers, n)),
                    NULL);
@@ -179,9 +184,9 @@ enum ckpt_err session_forget_pending(struct session *session, const char *path, 
     json_t *answer = NULL;
     enum ckpt_err err;
     if (session->daemon) {
-        err = check_path(session, path);
+        err = session_check_path(session, path);
         if (err == CKPT_OK) {
-            err = ask(session, json_pack("{s:s, s:s}", "op", "forget_pending", "path", path), &answer);
+            err = session_ask(session, json_pack("{s:s, s:s}", "op", "forget_pending", "path", path), &answer);
         }
         *files = (uint64_t)json_integer_value(json_object_get(answer, "files"));
         *bytes = (uint64_t)json_integer_value(json_object_get(answer, "bytes"));
@@ -199,7 +204,7 @@ enum ckpt_err session_forget_pending(struct session *session, const char *path, 
 static enum ckpt_err demote_once(struct session *session, const char *path)
 {
     if (session->daemon) {
-        return ask(session, json_pack("{s:s, s:s}", "op", "demote", "path", path), NULL);
+        return session_ask(session, json_pack("{s:s, s:s}", "op", "demote", "path", path), NULL);
     }
     enum ckpt_err err = ckpt_engine_demote(session->engine, path);
     if (err != CKPT_OK) {
@@ -212,7 +217,7 @@ static enum ckpt_err demote_once(struct session *session, const char *path)
 enum ckpt_err session_demote(struct session *session, const char *path)
 {
     unsigned still_open = 0;
-    enum ckpt_err err = session->daemon ? check_path(session, path) : CKPT_OK;
+    enum ckpt_err err = session->daemon ? session_check_path(session, path) : CKPT_OK;
     if (err != CKPT_OK) {
         return err;
     }

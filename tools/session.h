@@ -32,6 +32,12 @@ void session_close(struct session *session);
 /* Whether a daemon holds the store and answers. WHO (may be NULL) is the holder's line, "" without one. */
 bool session_daemon_runs(const char *store_dir, char *who, size_t size);
 
+/* Asks the daemon and takes REQUEST (NULL: no memory). ANSWER may be NULL; it is the caller's when the call succeeds. */
+CKPT_MUST_USE enum ckpt_err session_ask(struct session *session, json_t *request, json_t **answer);
+
+/* Whether the daemon can be told of PATH. */
+CKPT_MUST_USE enum ckpt_err session_check_path(struct session *session, const char *path);
+
 /* See ckpt/engine.h. PATH is relative to live/. */
 CKPT_MUST_USE enum ckpt_err session_flush(struct session *session, unsigned *still_open);
 CKPT_MUST_USE enum ckpt_err session_forget(struct session *session, const char *path,
