@@ -382,6 +382,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
         fuse_reply_err(req, err);
         return;
     }
+    ckpt_engine_note(fs->engine, inode->fd);
     int sent = inode->kind == OPEN_PASSTHROUGH
                    ? passthrough_reply_create(req, &entry, fi, inode->backing_id)
                    : fuse_reply_create(req, &entry, fi);

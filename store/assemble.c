@@ -217,27 +217,36 @@ static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckp
     ckpt_keeper_touch(a->keeper, run, c);
 }
 
+/* Weights beside a file of which nothing is known may be all there is, or not. */
+static enum ckpt_holds kind_of(const bool has[CKPT_HOLDINGS])
+{
+    bool model = has[CKPT_HOLDS_WEIGHTS] || has[CKPT_HOLDS_EMA];
+    if (has[CKPT_HOLDS_FULL] || (model && has[CKPT_HOLDS_OPTIMIZER])) {
+        return CKPT_HOLDS_FULL;
+    }
+    if (model && !has[CKPT_HOLDS_UNKNOWN]) {
+        return has[CKPT_HOLDS_WEIGHTS] ? CKPT_HOLDS_WEIGHTS : CKPT_HOLDS_EMA;
+    }
+    if (has[CKPT_HOLDS_UNKNOWN]) {
+        return CKPT_HOLDS_UNKNOWN;
+    }
+    return has[CKPT_HOLDS_OPTIMIZER] ? CKPT_HOLDS_OPTIMIZER : CKPT_HOLDS_EXTRA;
+}
+
 void ckpt_assemble_sum(struct ckpt_checkpoint *c)
 {
-    bool model = false;
-    bool optimizer = false;
+    bool has[CKPT_HOLDINGS] = {false};
     bool invalid = false;
     bool directory = false;
-    enum ckpt_holds most = CKPT_HOLDS_UNKNOWN;
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        if (m->replaced) {
-            continue;
-        }
-        invalid |= m->invalid;
-        directory |= m->directory || m->root == 0;
-        model |= m->holds == CKPT_HOLDS_WEIGHTS || m->holds == CKPT_HOLDS_EMA;
-        optimizer |= m->holds == CKPT_HOLDS_OPTIMIZER;
-        if (ckpt_holds_fullness(m->holds) > ckpt_holds_fullness(most)) {
-            most = m->holds;
+        if (!m->replaced) {
+            has[m->holds] = true;
+            invalid |= m->invalid;
+            directory |= m->directory || m->root == 0;
         }
     }
-    c->holds = model && optimizer ? CKPT_HOLDS_FULL : most;
+    c->holds = kind_of(has);
     if (invalid) {
         c->status = CKPT_STATUS_INVALID;
     } else if (c->status == CKPT_STATUS_INVALID) {
@@ -245,9 +254,26 @@ void ckpt_assemble_sum(struct ckpt_checkpoint *c)
     }
 }
 
+/* Configurations, vocabularies and the like, which say nothing about what else there is. */
+static bool is_text(const char *name)
+{
+    static const char *const suffixes[] = {".json", ".txt", ".yaml", ".yml", ".md", ".jinja", ".py", ".csv", ".toml"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot != NULL && i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        if (strcmp(dot, suffixes[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum ckpt_holds holds_of(const struct ckpt_arrival *at)
 {
-    return at->content->holds != CKPT_HOLDS_UNKNOWN ? at->content->holds : at->what->holds;
+    if (at->content->holds != CKPT_HOLDS_UNKNOWN) {
+        return at->content->holds;
+    }
+    bool text = at->what->holds == CKPT_HOLDS_UNKNOWN && is_text(at->version->name);
+    return text ? CKPT_HOLDS_EXTRA : at->what->holds;
 }
 
 static enum ckpt_err add_member(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *c,
@@ -342,7 +368,7 @@ static enum ckpt_err take_numbers(struct ckpt_checkpoint *c, const struct ckpt_a
         take_step(c, content->step, CKPT_FROM_INSIDE);
     }
     for (size_t i = 0; err == CKPT_OK && i < naming->metric_count; i++) {
-        err = add_value(c, naming->metrics[i].original, naming->metrics[i].value, CKPT_FROM_NAME);
+        err = add_value(c, naming->metrics[i].name, naming->metrics[i].value, CKPT_FROM_NAME);
     }
     for (size_t i = 0; err == CKPT_OK && i < content->n_values; i++) {
         err = add_value(c, content->values[i].name, content->values[i].value, CKPT_FROM_INSIDE);

@@ -242,6 +242,7 @@ enum ckpt_err ckpt_engine_capture(struct ckpt_engine *engine, int fd)
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_UNSUPPORTED ? CKPT_OK : err;
     }
+    ckpt_note_path(engine, path);
     ckpt_split_path(path, parent, &name);
     int parent_fd = ckpt_host_openat(ckpt_store_livefd(engine->store), parent,
                                      O_PATH | O_DIRECTORY | O_CLOEXEC, 0);

@@ -203,6 +203,9 @@ enum ckpt_err ckpt_checkpoint_set_value(struct ckpt_checkpoint *c, const struct 
         }
         enum ckpt_err err = ckpt_text_set(&v->path, value->path);
         if (err == CKPT_OK) {
+            err = ckpt_text_set(&v->name, value->name);
+        }
+        if (err == CKPT_OK) {
             v->value = value->value;
             v->from = value->from;
             v->by = value->by;

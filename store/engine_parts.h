@@ -482,6 +482,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_capture_missed(struct ckpt_engine *engine);
 
 /* The directory PATH has got its name by a rename: what is in it may be a checkpoint now. */
 void ckpt_look_at(struct ckpt_engine *engine, const char *path);
+/* The file PATH was made, closed or renamed: it may be a log. */
+void ckpt_note_path(struct ckpt_engine *engine, const char *path);
 
 /* ---- ballast.c; engine thread ---- */
 

@@ -2,7 +2,6 @@
  * What the filesystem tells the publisher in passing: paths to be looked at when the engine's thread gets to it.
  */
 #include "engine_parts.h"
-#include "recognise.h"
 #include <ckpt/host.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +19,9 @@ static struct ckpt_look *new_look(const char *path)
     return look;
 }
 
-static bool is_checkpoint(const char *path)
-{
-    char inside[PATH_MAX + 2];
-    struct ckpt_recognised what;
-    size_t n = strlen(path);
-    if (n == 0 || n + 2 > sizeof inside) {
-        return false;
-    }
-    memcpy(inside, path, n);
-    memcpy(inside + n, "/x", 3);
-    ckpt_recognise(inside, true, &what);
-    return what.has_root && what.directory && what.root_size > 0 && what.root_at + what.root_size == n;
-}
-
 void ckpt_look_at(struct ckpt_engine *engine, const char *path)
 {
-    struct ckpt_look *look = is_checkpoint(path) ? new_look(path) : NULL;
+    struct ckpt_look *look = new_look(path);
     if (look == NULL) {
         return;
     }
@@ -49,15 +34,20 @@ void ckpt_look_at(struct ckpt_engine *engine, const char *path)
 void ckpt_engine_note(struct ckpt_engine *engine, int fd)
 {
     char path[PATH_MAX];
-    if (ckpt_live_path(engine->store, fd, path) != CKPT_OK) {
-        return;
+    if (ckpt_live_path(engine->store, fd, path) == CKPT_OK) {
+        ckpt_note_path(engine, path);
     }
+}
+
+void ckpt_note_path(struct ckpt_engine *engine, const char *path)
+{
     struct ckpt_look *note = new_look(path);
     pthread_mutex_lock(&engine->lock);
     if (note != NULL && engine->note_count < NOTES_MAX) {
         LL_PREPEND(engine->notes, note);
         engine->note_count++;
         note = NULL;
+        pthread_cond_signal(&engine->wake);
     }
     pthread_mutex_unlock(&engine->lock);
     free(note);

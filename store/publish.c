@@ -1,6 +1,7 @@
 #include "publish.h"
 #include "assemble.h"
 #include "catalog_txn.h"
+#include "complete.h"
 #include "internal.h"
 #include "process.h"
 #include "retain.h"
@@ -18,7 +19,6 @@ enum {
     LEVELS = 16,        /* directories between a file and the checkpoint that it belongs to */
     FIRST_LOOK_MS = 100, /* at something incomplete, and later, up to LAST_LOOK_MS */
     LAST_LOOK_MS = 2000,
-    WHY = 192,
 };
 
 /* What a batch does to the database besides the checkpoints. */
@@ -125,24 +125,41 @@ static enum ckpt_err watch(struct ckpt_publisher *p, const struct ckpt_checkpoin
     return CKPT_OK;
 }
 
+/* What was there in passing, under another name, or was left over from the save before, is no part of it. */
+static void leave_out_gone(struct ckpt_checkpoint *c)
+{
+    bool any = false;
+    for (size_t i = 0; i < c->n_members; i++) {
+        any |= !c->members[i].gone;
+    }
+    for (size_t i = 0; any && i < c->n_members; i++) {
+        c->members[i].replaced |= c->members[i].gone;
+    }
+    ckpt_assemble_sum(c);
+}
+
 static enum ckpt_err check_watched(struct ckpt_publisher *p, struct ckpt_watched *w, bool *done)
 {
     struct ckpt_run *run = NULL;
-    char why[WHY] = "";
-    bool complete = false;
+    struct ckpt_completeness found = {0};
     enum ckpt_err err = ckpt_keeper_run(p->engine->keeper, w->run, false, &run);
     struct ckpt_checkpoint *c = err == CKPT_OK ? ckpt_keeper_checkpoint(run, w->number) : NULL;
     *done = c == NULL || c->status != CKPT_STATUS_WRITING || c->dropped;
     if (*done) {
         return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }
-    err = ckpt_publish_check(p, run, c, w, &complete, why);
+    err = ckpt_publish_check(p, run, c, w, &found);
     if (err != CKPT_OK) {
         return err;
     }
-    if (c->why == NULL || strcmp(c->why, why) != 0 || complete) {
-        err = ckpt_text_set(&c->why, why);
+    bool complete = found.state == CKPT_COMPLETION_YES;
+    if (c->why == NULL || strcmp(c->why, found.why) != 0 || complete) {
+        err = ckpt_text_set(&c->why, found.why);
         c->status = complete ? CKPT_STATUS_COMPLETE : c->status;
+        c->framework = found.framework != CKPT_FRAMEWORK_NONE ? found.framework : c->framework;
+        if (complete) {
+            leave_out_gone(c);
+        }
         ckpt_keeper_touch(p->engine->keeper, run, c);
     }
     *done = complete;
@@ -654,10 +671,13 @@ static enum ckpt_err take_looks(struct ckpt_publisher *p, bool *worked)
     p->engine->looks = NULL;
     pthread_mutex_unlock(&p->engine->lock);
     LL_FOREACH_SAFE (looks, look, next) {
+        bool checkpoint = false;
         if (err == CKPT_OK) {
+            err = ckpt_publish_look(p, look->path, &checkpoint);
+        }
+        if (checkpoint) {
             (void)snprintf(p->renamed[p->next_renamed], sizeof p->renamed[0], "%s", look->path);
             p->next_renamed = (p->next_renamed + 1) % CKPT_PUBLISH_RENAMED;
-            err = ckpt_publish_look(p, look->path);
         }
         *worked = true;
         free(look);

@@ -29,6 +29,7 @@ int64_t ckpt_publish_wait(const struct ckpt_publisher *publisher);
 
 /* ---- for the parts ---- */
 
+struct ckpt_completeness;
 struct ckpt_series;
 struct ckpt_sources;
 
@@ -69,18 +70,17 @@ struct ckpt_publisher {
     bool checked_live; /* whether live files are still there was looked at since the start */
 };
 
-/* Looks at a checkpoint that isn't complete: *STATUS and, for people, WHY (192 bytes). *QUIET_MS: look again then. Captures what
-   is in its directory and was not wanted by its name alone. */
+/* Looks at a checkpoint that isn't complete. Captures what is in its directory and was not wanted by its name alone. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_check(struct ckpt_publisher *publisher, const struct ckpt_run *run,
                                                const struct ckpt_checkpoint *c, const struct ckpt_watched *watched,
-                                               bool *complete, char why[192]);
+                                               struct ckpt_completeness *found);
 /* Whether a file of a run is marked as unfinished (NeMo). */
 bool ckpt_publish_is_unfinished(struct ckpt_publisher *publisher, const struct ckpt_run *run,
                                 const struct ckpt_checkpoint *c);
 /* Whether the live file of a member isn't there any more, or is another one for sure. */
 bool ckpt_publish_is_gone(struct ckpt_publisher *publisher, const struct ckpt_member *m);
-/* Everything in the directory PATH (relative to live/) is to be captured, or is fresh again. */
-CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path);
+/* If the directory PATH (relative to live/) is a CHECKPOINT as a whole, everything in it is to be captured, or is fresh again. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path, bool *checkpoint);
 
 /* Values for the new or changed checkpoints of RUN, from what its files say now. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *publisher, struct ckpt_run *run, bool news);

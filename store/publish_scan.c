@@ -25,6 +25,8 @@ struct scan {
     struct ckpt_entry *entries;
     size_t count;
     size_t room;
+    bool only_look; /* for a file that says that ROOT is a checkpoint: IS_ROOT */
+    bool is_root;
 };
 
 static enum ckpt_err add_entry(struct scan *scan, const char *path, bool open)
@@ -136,6 +138,11 @@ static enum ckpt_err scan_file(struct scan *scan, int dirfd, const char *name, c
         m = member_at(scan->c, path + strlen(scan->root) - strlen(scan->c->root));
     }
     ckpt_recognise(path, true, &what);
+    if (scan->only_look) {
+        scan->is_root |= what.has_root && what.directory && what.root_size > 0 &&
+                         what.root_at + what.root_size == strlen(scan->root);
+        return CKPT_OK;
+    }
     if (!open && what.role != CKPT_ROLE_TEMPORARY) {
         err = take_file(scan, dirfd, name, m == NULL, &open);
     }
@@ -194,11 +201,17 @@ static int open_live(struct ckpt_engine *engine, const char *path)
                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 }
 
-enum ckpt_err ckpt_publish_look(struct ckpt_publisher *p, const char *path)
+enum ckpt_err ckpt_publish_look(struct ckpt_publisher *p, const char *path, bool *checkpoint)
 {
-    struct scan scan = {.publisher = p, .root = path};
+    struct scan scan = {.publisher = p, .root = path, .only_look = true};
     int fd = open_live(p->engine, path);
     enum ckpt_err err = fd < 0 ? CKPT_OK : scan_directory(&scan, fd, path, 0);
+    if (err == CKPT_OK && scan.is_root) {
+        scan.only_look = false;
+        fd = open_live(p->engine, path);
+        err = fd < 0 ? CKPT_OK : scan_directory(&scan, fd, path, 0);
+    }
+    *checkpoint = scan.is_root;
     clear(&scan);
     return err;
 }
@@ -264,7 +277,7 @@ static enum ckpt_err find_entries(struct scan *scan)
 }
 
 enum ckpt_err ckpt_publish_check(struct ckpt_publisher *p, const struct ckpt_run *run, const struct ckpt_checkpoint *c,
-                                 const struct ckpt_watched *watched, bool *complete, char why[192])
+                                 const struct ckpt_watched *watched, struct ckpt_completeness *found)
 {
     struct ckpt_engine *engine = p->engine;
     char above[PATH_MAX];
@@ -272,7 +285,6 @@ enum ckpt_err ckpt_publish_check(struct ckpt_publisher *p, const struct ckpt_run
     char latest[TEXT_MAX];
     char iteration[TEXT_MAX];
     struct scan scan = {.publisher = p, .c = c, .root = root};
-    struct ckpt_completeness found;
     bool is_set = c->n_members > 0 && c->members[0].root == 0;
     enum ckpt_err err = ckpt_catalog_path(engine->store, run->dir, above, sizeof above);
     if (err != CKPT_OK) {
@@ -296,9 +308,7 @@ enum ckpt_err ckpt_publish_check(struct ckpt_publisher *p, const struct ckpt_run
             .quiet = (uint64_t)(ckpt_now_ms() - watched->active_ms) / 1000,
             .quiet_needed = ((engine->config.quiet_ms == 0 ? CKPT_QUIET_MS : engine->config.quiet_ms) + 999) / 1000,
         };
-        ckpt_complete_check(&contents, &found);
-        *complete = found.state == CKPT_COMPLETION_YES;
-        (void)snprintf(why, 192, "%s", found.why);
+        ckpt_complete_check(&contents, found);
     }
     clear(&scan);
     return err;

@@ -277,7 +277,16 @@ const struct ckpt_checkpoint *ckpt_run_best(const struct ckpt_run *run)
 
 const struct ckpt_checkpoint *ckpt_run_final(const struct ckpt_run *run)
 {
-    return run->finished ? ckpt_run_latest(run) : NULL;
+    if (run->finished) {
+        return ckpt_run_latest(run);
+    }
+    /* Or its name says it. */
+    for (size_t i = run->count; i-- > 0;) {
+        if (ckpt_checkpoint_shown(run->list[i]) && strcmp(run->list[i]->group, "final") == 0) {
+            return run->list[i];
+        }
+    }
+    return NULL;
 }
 
 /* The newest with that key. */

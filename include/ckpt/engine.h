@@ -108,7 +108,8 @@ void ckpt_engine_reads(struct ckpt_engine *engine, pid_t thread, int fd);
 void ckpt_engine_reads_version(struct ckpt_engine *engine, pid_t thread, const struct ckpt_version *version);
 void ckpt_engine_writes(struct ckpt_engine *engine, pid_t thread, int fd);
 
-/* The file FD was made, closed or renamed: it may be a log of metrics. Cheap. */
+/* The file FD was made: it may be a log of metrics that is read while it is open. Cheap. (Closing and renaming are told by
+   ckpt_engine_capture.) */
 void ckpt_engine_note(struct ckpt_engine *engine, int fd);
 
 /* Whether the inode waits in pending/: its bytes must not change before preserve or swap_empty. */

@@ -525,7 +525,7 @@ LAYOUTS: List[Layout] = [
     _file("safetensors", safetensors_file, "model_epoch_{k}.safetensors", kind="weights"),
     Layout("safetensors_shards", safetensors_shards, None, lambda k: _shards(k),
            lambda k: "model.safetensors.index.json", lambda k: [], kind="weights", overwrites=True),
-    _file("numpy", numpy_file, "params_epoch_{k}.npz", kind="weights"),
+    _file("numpy", numpy_file, "params_epoch_{k}.npz", kind="unknown"),
 ]
 
 

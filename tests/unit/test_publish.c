@@ -327,7 +327,7 @@ static void files_of_a_run(void **state)
         {"last is overwritten", "h",
          {"save h/epoch_3.pt @epoch_3.pt", "save h/last.pt @last.pt", "save h/last.pt @weights-later.pt"},
          "#1 complete full epoch=3 best_acc1=76.125 { epoch_3.pt@1 last.pt@1~- }\n"
-         "#2 complete unknown { last.pt@2~ }\n"},
+         "#2 complete weights { last.pt@2~ }\n"},
         {"deleted", "i", {"save i/net_epoch_1.pt one", "save i/net_epoch_2.pt two", "rm i/net_epoch_1.pt"},
          "#1 complete unknown epoch=1 deleted { net_epoch_1.pt@1- }\n"
          "#2 complete unknown epoch=2 { net_epoch_2.pt@1 }\n"},
@@ -336,10 +336,10 @@ static void files_of_a_run(void **state)
         {"renamed from a temporary name", "k", {"log k/net_epoch_1.pt.tmp one", "mv k/net_epoch_1.pt.tmp k/net_epoch_1.pt"},
          "#1 complete unknown epoch=1 { net_epoch_1.pt@1 }\n"},
         {"cut short", "l", {"save l/net_epoch_1.safetensors \x10", "save l/net_epoch_2.npz PK"},
-         "#1 invalid unknown epoch=1 { net_epoch_1.safetensors@1 }\n"
+         "#1 invalid weights epoch=1 { net_epoch_1.safetensors@1 }\n"
          "#2 invalid unknown epoch=2 { net_epoch_2.npz@1 }\n"},
         {"numbers inside", "m", {"save m/state.pt @numbers.pt"},
-         "#1 complete unknown epoch=12 step=70 val_loss=0.375 best_acc=0.9 train_loss=0.25 recall=-3 f1=0.5 reward=-5 return=-1.09951e+12 nll_loss=nan top5=98 mAP50(B)=0.75 fitness=0.5 val/acc=0.0625 best_prec1=93.5 psnr=-7 half_loss=1.5 bf16_loss=-2.5 test/loss=0.125 { state.pt@1 }\n"},
+         "#1 complete weights epoch=12 step=70 val_loss=0.375 best_acc=0.9 train_loss=0.25 recall=-3 f1=0.5 reward=-5 return=-1.09951e+12 nll_loss=nan top5=98 mAP50(B)=0.75 fitness=0.5 val/acc=0.0625 best_prec1=93.5 psnr=-7 half_loss=1.5 bf16_loss=-2.5 test/loss=0.125 { state.pt@1 }\n"},
     };
     CHECK(state, rows);
 }
@@ -360,11 +360,11 @@ static void directories(void **state)
         {"a directory from a temporary name", "b",
          {"log b/tmp-checkpoint-10/config.json {}", "save b/tmp-checkpoint-10/model.safetensors @model.safetensors",
           "mvdir b/tmp-checkpoint-10 b/checkpoint-10", "save b/checkpoint-10/trainer_state.json {}"},
-         "#1 complete unknown epoch=5 step=10 val_loss=0.15 size=12 { checkpoint-10/model.safetensors@1 checkpoint-10/config.json@1 checkpoint-10/trainer_state.json@1 }\n"},
+         "#1 complete weights epoch=5 step=10 val_loss=0.15 size=12 { checkpoint-10/model.safetensors@1 checkpoint-10/config.json@1 checkpoint-10/trainer_state.json@1 }\n"},
         {"a quiet period", "c", {"save c/checkpoint_1/model.safetensors @model.safetensors", "save c/checkpoint_1/random_states_0.pkl r"},
-         "#1 writing unknown epoch=5 step=1200 val_loss=0.15 size=12 { checkpoint_1/model.safetensors@1 checkpoint_1/random_states_0.pkl@1 }\n"},
+         "#1 writing weights epoch=5 step=1200 val_loss=0.15 size=12 { checkpoint_1/model.safetensors@1 checkpoint_1/random_states_0.pkl@1 }\n"},
         {"... and then", "c", {"quiet"},
-         "#1 complete unknown epoch=5 step=1200 val_loss=0.15 size=12 { checkpoint_1/model.safetensors@1 checkpoint_1/random_states_0.pkl@1 }\n"},
+         "#1 complete weights epoch=5 step=1200 val_loss=0.15 size=12 { checkpoint_1/model.safetensors@1 checkpoint_1/random_states_0.pkl@1 }\n"},
         {"deepspeed", "d",
          {"save d/global_step5/mp_rank_00_model_states.pt m", "save d/global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt o"},
          "#1 writing full step=5 { global_step5/mp_rank_00_model_states.pt@1 global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt@1 }\n"},
@@ -372,13 +372,13 @@ static void directories(void **state)
          "#1 complete full step=5 { global_step5/mp_rank_00_model_states.pt@1 global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt@1 }\n"},
         {"a file is still being written", "e",
          {"save e/step-5/__0_0.distcp @weights.pt", "open e/step-5/__1_0.distcp @weights-later.pt", "save e/step-5/.metadata m"},
-         "#1 writing unknown step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 }\n"},
+         "#1 writing weights step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 }\n"},
         {"... and closed", "e", {"close e/step-5/__1_0.distcp"},
-         "#1 complete unknown step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 step-5/__1_0.distcp@1 }\n"},
+         "#1 complete weights step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 step-5/__1_0.distcp@1 }\n"},
         {"shards", "f", {"save f/model-00001-of-00002.safetensors @model.safetensors", "save f/model.safetensors.index.json {}"},
-         "#1 writing unknown epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 }\n"},
+         "#1 writing weights epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 }\n"},
         {"... all of them", "f", {"save f/model-00002-of-00002.safetensors @ema.safetensors"},
-         "#1 complete unknown epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 model-00002-of-00002.safetensors@1 }\n"},
+         "#1 complete weights epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 model-00002-of-00002.safetensors@1 }\n"},
         {"torchsnapshot", "g", {"save g/snap/0/weight.bin x", "log g/snap/0/small s", "save g/snap/.snapshot_metadata m"},
          "#1 complete unknown { snap/.snapshot_metadata@1 snap/0/weight.bin@1 snap/0/small@1 }\n"},
     };
