@@ -46,7 +46,7 @@ static bool normalise(char path[PATH_MAX])
         char *slash = strrchr(out, '/');
         *(slash ? slash : out) = '\0';
     }
-    memcpy(path, out, sizeof(out));
+    memcpy(path, out, strlen(out) + 1); /* what stands behind the string may be another one of the caller's */
     return true;
 }
 
