@@ -47,7 +47,7 @@ static int read_file(struct tool *tool, const char *name, char **text)
     return TOOL_OK;
 }
 
-/* ";" is the end of a line. */
+/* ";" is the end of a line; spaces behind it are for the eye. */
 static int read_inline(struct tool *tool, const char *given, char **text)
 {
     char *copy = NULL;
@@ -55,7 +55,9 @@ static int read_inline(struct tool *tool, const char *given, char **text)
         return tool_fail(tool, CKPT_ERR_NOMEM, "out of memory");
     }
     for (char *at = copy; (at = strchr(at, ';')) != NULL;) {
-        *at = '\n';
+        size_t spaces = strspn(at + 1, " ");
+        *at++ = '\n';
+        memmove(at, at + spaces, strlen(at + spaces) + 1);
     }
     *text = copy;
     return TOOL_OK;

@@ -47,7 +47,7 @@ static json_t *best_json(const struct ckpt_run *run)
     const struct ckpt_value *v = c == NULL || run->metric == NULL ? NULL : ckpt_checkpoint_value(c, run->metric);
     return c == NULL ? json_null()
                      : json_pack("{s:o, s:o, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "epoch", epoch_of(c), "value",
-                                 v == NULL ? json_null() : json_real(v->value));
+                                 v == NULL ? json_null() : output_value(v->value));
 }
 
 static json_t *latest_json(const struct ckpt_run *run)

@@ -33,7 +33,8 @@ void judged_explain(const struct ckpt_policy_verdict *verdict, int64_t now_ns, c
     ckpt_policy_explain(verdict, text, JUDGED_TEXT);
     size_t n = strlen(text);
     if (verdict->until_ns > now_ns && verdict->kind != CKPT_VERDICT_DROP) {
-        snprintf(text + n, JUDGED_TEXT - n, ", until %s", output_time(date, verdict->until_ns));
+        snprintf(text + n, JUDGED_TEXT - n, ", %suntil %s", verdict->kind == CKPT_VERDICT_HIDE ? "to be had back " : "",
+                 output_time(date, verdict->until_ns));
     }
 }
 

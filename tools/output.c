@@ -1,5 +1,6 @@
 #include "output.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,14 @@ json_t *output_text(const char *text)
 json_t *output_number(uint64_t number)
 {
     return json_integer((json_int_t)number);
+}
+
+json_t *output_value(double value)
+{
+    if (isnan(value)) {
+        return json_string("nan");
+    }
+    return isinf(value) ? json_string(value > 0 ? "inf" : "-inf") : json_real(value);
 }
 
 void output_name(const char *name)

@@ -32,6 +32,9 @@ json_t *output_text(const char *text);
 
 json_t *output_number(uint64_t number);
 
+/* A string ("nan", "inf", "-inf") of what JSON has no number for. */
+json_t *output_value(double value);
+
 /* Writes a file name to stdout with control characters as \xNN: a name can't send commands to a terminal. */
 void output_name(const char *name);
 

@@ -1,7 +1,7 @@
 #include "session_keep.h"
 #include "find.h"
+#include "output.h"
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 
 static json_t *run_text(uint64_t run)
@@ -96,12 +96,9 @@ enum ckpt_err session_metric(struct session *session, const char *what, uint64_t
                              double value)
 {
     if (session->daemon) {
-        json_t *number_or_text = isnan(value)   ? json_string("nan")
-                                 : isinf(value) ? json_string(value > 0 ? "inf" : "-inf")
-                                                : json_real(value);
         return session_ask(session,
                            json_pack("{s:s, s:o, s:I, s:s, s:o}", "op", "metric", "run", run_text(run), "checkpoint",
-                                     (json_int_t)number, "name", name, "value", number_or_text),
+                                     (json_int_t)number, "name", name, "value", output_value(value)),
                            NULL);
     }
     return told(session, ckpt_engine_metric(session->engine, run, number, name, value), "set a metric of", what);

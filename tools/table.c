@@ -61,39 +61,35 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(args);
 }
 
-static void print_cell(const struct table *table, size_t column, size_t width, const char *text)
+/* *GAP: spaces that are due, so that none stand at the end of a line. */
+static void print_cell(const struct table *table, size_t column, size_t width, const char *text, size_t *gap)
 {
     size_t pad = width - width_of(text);
-    for (size_t i = 0; table->right[column] && i < pad; i++) {
+    *gap += table->right[column] ? pad : 0;
+    for (; text[0] != '\0' && *gap > 0; --*gap) {
         putchar(' ');
     }
     output_name(text);
-    for (size_t i = 0; !table->right[column] && i < pad; i++) {
-        putchar(' ');
-    }
+    *gap += (table->right[column] ? 0 : pad) + 2;
 }
 
 void table_print(const struct table *table)
 {
     size_t widths[TABLE_COLUMNS] = {0};
-    size_t last = 0;
     for (size_t i = table->columns; i < table->n; i++) {
         size_t width = width_of(table->cells[i]);
         size_t column = i % table->columns;
         widths[column] = width > widths[column] ? width : widths[column];
-        last = width > 0 && column > last ? column : last;
     }
     for (size_t c = 0; c < table->columns; c++) {
         size_t width = width_of(table->cells[c]);
         widths[c] = widths[c] > 0 && width > widths[c] ? width : widths[c];
     }
     for (size_t i = 0; i + table->columns <= table->n; i += table->columns) {
-        for (size_t c = 0; c <= last; c++) {
+        size_t gap = 0;
+        for (size_t c = 0; c < table->columns; c++) {
             if (widths[c] > 0) {
-                /* No spaces at the end of a line. */
-                bool end = c == last && !table->right[c];
-                print_cell(table, c, end ? width_of(table->cells[i + c]) : widths[c], table->cells[i + c]);
-                fputs(c == last ? "" : "  ", stdout);
+                print_cell(table, c, widths[c], table->cells[i + c], &gap);
             }
         }
         putchar('\n');
