@@ -143,7 +143,7 @@ static void print_rest(const struct ls *ls)
 static int list_run(struct ls *ls, uint64_t dir, const char *path)
 {
     const struct ckpt_run *run = NULL;
-    struct judged judged;
+    struct judged judged = {0};
     struct table table = {0};
     enum ckpt_err err = ckpt_runs_hold(ls->tool->runs, dir, &run);
     if (err != CKPT_OK) {

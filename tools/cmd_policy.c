@@ -33,7 +33,8 @@ static int read_file(struct tool *tool, const char *name, char **text)
     if (code == TOOL_OK && ferror(file)) {
         code = tool_fail(tool, ckpt_err_from_errno(errno), "cannot read the policy %s: %m", name);
     } else if (code == TOOL_OK && (n > CKPT_POLICY_TEXT || memchr(buffer, '\0', n) != NULL)) {
-        code = tool_fail(tool, CKPT_ERR_INVALID, "%s is no policy: it is longer than %d bytes, or no text", name, CKPT_POLICY_TEXT);
+        code = tool_fail(tool, CKPT_ERR_INVALID, "%s is no policy: it is longer than %d bytes, or no text", name,
+                         CKPT_POLICY_TEXT);
     }
     if (file != NULL && !in) {
         (void)fclose(file);
@@ -67,16 +68,18 @@ static int read_inline(struct tool *tool, const char *given, char **text)
 static int read_text(const struct policy_call *call, char **text, struct ckpt_policy *policy)
 {
     struct ckpt_policy_error error;
+    *text = NULL;
     int code = call->inline_text != NULL ? read_inline(call->tool, call->inline_text, text)
                                          : read_file(call->tool, call->file, text);
-    if (code != TOOL_OK) {
+    if (code != TOOL_OK || *text == NULL) {
         return code;
     }
     enum ckpt_err err = ckpt_policy_parse(*text, strlen(*text), policy, &error);
     if (err != CKPT_OK) {
         free(*text);
         *text = NULL;
-        return tool_fail(call->tool, err, "this is no policy: %s", err == CKPT_ERR_INVALID ? error.text : ckpt_err_text(err));
+        return tool_fail(call->tool, err, "this is no policy: %s",
+                         err == CKPT_ERR_INVALID ? error.text : ckpt_err_text(err));
     }
     return TOOL_OK;
 }
@@ -130,6 +133,10 @@ static int policy_show(const struct policy_call *call)
     } else if (err == CKPT_ERR_NOT_FOUND) {
         err = CKPT_OK;
     }
+    if (text != NULL && text[0] == '\0') { /* what stands in for none (store/keep.c) */
+        free(text);
+        text = NULL;
+    }
     if (err != CKPT_OK) {
         free(text);
         return tool_store_fail(tool, err, "cannot read the policy of %s: %s", call->path, ckpt_err_text(err));
@@ -143,7 +150,7 @@ static int policy_show(const struct policy_call *call)
     if (!tool->json && text != NULL) {
         printf("# of ");
         output_name(owner[0] != '\0' ? owner : "the top of the store");
-        printf(", since %s\n%s%s", output_time(date, changed), text, text[0] != '\0' && text[strlen(text) - 1] == '\n' ? "" : "\n");
+        printf(", since %s\n%s%s", output_time(date, changed), text, text[strlen(text) - 1] == '\n' ? "" : "\n");
     } else if (!tool->json) {
         printf("# no policy applies to %s: nothing that is live is rotated\n", call->path);
     }
@@ -163,16 +170,16 @@ static int change_policy(const struct policy_call *call, const char *text)
         code = locate_target(tool, call->path, &target);
     }
     if (code == TOOL_OK && (!target.exists || !target.is_dir) && !target.self_known) {
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no directory %s; a policy belongs to a run or to a directory above runs",
-                         call->path);
+        code = tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                         "there is no directory %s; a policy belongs to a run or to a directory above runs", call->path);
     }
     if (code == TOOL_OK) {
         code = tool_exit_code(session_policy(&session, target.path, text));
     }
     session_close(&session);
     if (code == TOOL_OK && !tool->json) {
-        printf(text != NULL ? "%s has a new policy; \"ckpt ls\" says what it makes of a run\n" : "%s has no policy of its own any more\n",
-               call->path);
+        printf("%s has %s\n", call->path,
+               text != NULL ? "a new policy; \"ckpt ls\" says what it makes of a run" : "no policy of its own any more");
     }
     return code;
 }
@@ -234,13 +241,14 @@ static int policy_test(const struct policy_call *call)
 static const struct {
     const char *name;
     int (*fn)(const struct policy_call *call);
-    bool text;    /* takes one */
-    bool needed;  /* and must have it */
+    bool text;        /* takes one */
+    bool needed;      /* and must have it */
+    const char *more; /* what it takes besides the PATH */
 } verbs[] = {
-    {"show", policy_show, false, false},
-    {"set", policy_set, true, true},
-    {"unset", policy_unset, false, false},
-    {"test", policy_test, true, false},
+    {"show", policy_show, false, false, " and nothing else"},
+    {"set", policy_set, true, true, " and a FILE, \"-\" or --text"},
+    {"unset", policy_unset, false, false, " and nothing else"},
+    {"test", policy_test, true, false, " and at most one FILE, \"-\" or --text"},
 };
 
 int cmd_policy(struct tool *tool, int argc, char **argv)
@@ -259,8 +267,7 @@ int cmd_policy(struct tool *tool, int argc, char **argv)
         call.file = argc > 2 ? argv[2] : NULL;
         int texts = (call.file != NULL) + (call.inline_text != NULL);
         if (call.path == NULL || argc > 3 || texts > (verbs[i].text ? 1 : 0) || (verbs[i].needed && texts == 0)) {
-            return tool_usage(tool, "policy %s takes a PATH%s", argv[0],
-                              verbs[i].needed ? " and a FILE, \"-\" or --text" : verbs[i].text ? " and at most one FILE, \"-\" or --text" : " and nothing else");
+            return tool_usage(tool, "policy %s takes a PATH%s", argv[0], verbs[i].more);
         }
         code = locate_store(tool, &argv[1], 1);
         return code == TOOL_OK ? verbs[i].fn(&call) : code;

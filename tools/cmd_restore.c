@@ -194,7 +194,8 @@ static int find_pieces(struct tool *tool, const char *arg, bool *one, struct pie
     *one = pieces->n == 1 && (inside[0] != '\0' || !pieces->directory);
     if (err == CKPT_ERR_NOT_FOUND) {
         return tool_fail(tool, err, "%s can't be restored: %s", arg,
-                         inside[0] != '\0' ? "it has no such file" : "its bytes are gone; \"ckpt show\" has what is known of it");
+                         inside[0] != '\0' ? "it has no such file"
+                                           : "its bytes are gone; \"ckpt show\" has what is known of it");
     }
     return err == CKPT_OK ? TOOL_OK : tool_store_fail(tool, err, "cannot look up %s: %s", arg, ckpt_err_text(err));
 }
@@ -236,7 +237,8 @@ static int choose_paths(struct tool *tool, const char *dest, const struct pieces
         return final_name(tool, dest, slash != NULL ? slash + 1 : pieces->list[0].path, force, paths[0]);
     }
     if (stat(dest, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        return tool_fail(tool, CKPT_ERR_EXISTS, "%s is a file; a checkpoint of several files is written into a directory", dest);
+        return tool_fail(tool, CKPT_ERR_EXISTS,
+                         "%s is a file; a checkpoint of several files is written into a directory", dest);
     }
     for (size_t i = 0; code == TOOL_OK && i < pieces->n; i++) {
         char path[2 * PATH_MAX];
@@ -285,11 +287,11 @@ static int restore_checkpoint(struct tool *tool, const char *arg, const char *de
     char(*paths)[PATH_MAX] = NULL;
     int code = find_pieces(tool, arg, &one, &pieces);
     if (code == TOOL_OK) {
-        paths = calloc(pieces.n, sizeof *paths);
+        paths = calloc(pieces.n + 1, sizeof *paths);
         code = paths == NULL ? tool_fail(tool, CKPT_ERR_NOMEM, "out of memory")
                              : choose_paths(tool, dest, &pieces, one, force, paths);
     }
-    if (code == TOOL_OK) {
+    if (code == TOOL_OK && paths != NULL) {
         code = write_pieces(tool, arg, dest, &pieces, one, paths, threads);
     }
     free(paths);

@@ -165,7 +165,7 @@ int cmd_runs(struct tool *tool, int argc, char **argv)
     if (code == TOOL_OK && argc == 1) {
         code = locate_target(tool, argv[0], &target);
     }
-    if (code == TOOL_OK && argc == 1 && !target.exists && !target.known) {
+    if (code == TOOL_OK && argc == 1 && !target.exists && !target.self_known && !target.captured) {
         code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no directory %s, and never was one with checkpoints", argv[0]);
     }
     if (code == TOOL_OK) {

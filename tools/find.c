@@ -45,7 +45,10 @@ int find_runs(struct tool *tool)
         return TOOL_OK;
     }
     enum ckpt_err err = ckpt_runs_create(tool->store, &tool->runs);
-    return err == CKPT_OK ? TOOL_OK : tool_store_fail(tool, err, "cannot read the runs of %s: %s", tool->store_dir, ckpt_err_text(err));
+    if (err != CKPT_OK) {
+        return tool_store_fail(tool, err, "cannot read the runs of %s: %s", tool->store_dir, ckpt_err_text(err));
+    }
+    return TOOL_OK;
 }
 
 void find_free(struct found_run *list, size_t n)
@@ -141,9 +144,11 @@ static int no_run(struct tool *tool, const char *arg, const char *path)
         used += (size_t)snprintf(below + used, sizeof below - used, "%s %.100s", i > 0 ? "," : "", list[i].path);
     }
     if (n == 0) {
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "%s is no run: no checkpoint was recorded there; \"ckpt runs\" lists the runs", arg);
+        code = tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                         "%s is no run: no checkpoint was recorded there; \"ckpt runs\" lists the runs", arg);
     } else {
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "%s is no run itself; below it there are%s%s", arg, below, n > RUNS_TOLD ? ", ..." : "");
+        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "%s is no run itself; below it there are%s%s", arg, below,
+                         n > RUNS_TOLD ? ", ..." : "");
     }
     find_free(list, n);
     return code;
@@ -315,15 +320,18 @@ static enum ckpt_err find_directory(struct tool *tool, const char *path, struct 
 static int no_checkpoint(struct tool *tool, const char *arg, const struct target *target)
 {
     if (target->self_known && is_run(tool, target->self)) {
-        return tool_fail(tool, CKPT_ERR_NOT_FOUND, "%s is a run: say which of its checkpoints (%s@latest, %s@best, %s@epoch=N); "
-                         "\"ckpt ls\" lists them", arg, arg, arg, arg);
+        return tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                         "%s is a run: say which of its checkpoints (%s@latest, %s@best, %s@epoch=N); \"ckpt ls\" lists them",
+                         arg, arg, arg, arg);
     }
     if (target->exists || target->captured) {
-        return tool_fail(tool, CKPT_ERR_NOT_FOUND, "%s belongs to no checkpoint; \"ckpt flush\" waits for files that were just closed",
-                         arg);
+        return tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                         "%s belongs to no checkpoint; \"ckpt flush\" waits for files that were just closed", arg);
     }
-    return tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no checkpoint %s: no id begins with it, and there is no such file, directory or view; "
-                     "\"ckpt runs\" and \"ckpt ls RUN\" list what there is", arg);
+    return tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                     "there is no checkpoint %s: no id begins with it, and there is no such file, directory or view; "
+                     "\"ckpt runs\" and \"ckpt ls RUN\" list what there is",
+                     arg);
 }
 
 static int find_path(struct tool *tool, const char *arg, struct found *found)
@@ -394,7 +402,9 @@ static int find_any(struct tool *tool, const char *arg, struct found *found)
     code = find_path(tool, arg, found);
     if (code != TOOL_OK) {
         tool_forgive(tool);
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no checkpoint whose id begins with %s; \"ckpt runs\" and \"ckpt ls RUN\" list what there is", arg);
+        code = tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                         "there is no checkpoint whose id begins with %s; \"ckpt runs\" and \"ckpt ls RUN\" list what there is",
+                         arg);
     }
     return code;
 }

@@ -28,7 +28,7 @@ struct found_run {
     uint64_t dir;
     char *path; /* relative to live/ */
 };
-int find_runs_at(struct tool *tool, const char *path, struct found_run **list, size_t *n);
+int find_runs_at(struct tool *tool, const char *path, struct found_run **out, size_t *n);
 void find_free(struct found_run *list, size_t n);
 
 /* The run ARG, and its path relative to live/. Returns an exit code. */

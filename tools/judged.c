@@ -9,6 +9,7 @@ int judged_make(struct tool *tool, const struct ckpt_run *run, const struct ckpt
 {
     struct ckpt_judge_context context = {.now_ns = output_now()};
     enum ckpt_err err = CKPT_OK;
+    judged->judgement = (struct ckpt_judgement){0};
     if (policy != NULL) {
         judged->policy = *policy;
         context.changed_ns = context.now_ns;

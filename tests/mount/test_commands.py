@@ -211,10 +211,10 @@ class Changes(CommandCase):
         self.assertTrue(self.row(1)["pinned"])
         self.ckpt("unpin", f"{self.here}@epoch=1")
         self.assertFalse(self.row(1)["pinned"])
-        self.ckpt("metric", f"{self.here}@epoch=3", "val_loss=0.0625", "top/k acc=-inf")
+        self.ckpt("metric", f"{self.here}@epoch=3", "val_loss=0.0625", "top/k=-inf")
         metrics = self.row(3)["metrics"]
         self.assertEqual((metrics["val_loss"]["value"], metrics["val_loss"]["source"]), (0.0625, "user"))
-        self.assertEqual(metrics["top/k acc"]["value"], "-inf")
+        self.assertEqual(metrics["top/k"]["value"], "-inf")
         wait_for("epoch 3 to be the best", lambda: self.show(f"{self.here}@best")["epoch"] == 3, timeout=60)
         self.refused(2, "metric", f"{self.here}@epoch=3", "val_loss=low")
         self.refused(4, "finish", "nowhere")
