@@ -77,7 +77,7 @@ static void add_number(struct table *table, bool has, uint64_t number)
 
 static const char *state_name(const struct ckpt_checkpoint *c)
 {
-    return c->status == CKPT_STATUS_COMPLETE ? "complete" : c->status == CKPT_STATUS_WRITING ? "incomplete" : "invalid";
+    return c->status == CKPT_STATUS_COMPLETE ? "complete" : c->status == CKPT_STATUS_WRITING ? "writing" : "invalid";
 }
 
 static void add_row(const struct ls *ls, struct table *table, const struct ckpt_run *run, size_t i, const struct judged *judged)

@@ -2,12 +2,11 @@
 #include "find_pick.h"
 #include "locate.h"
 #include "selection.h"
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS_TOLD = 5, CANDIDATES = 6, CANDIDATE_TEXT = 512 };
+enum { RUNS_TOLD = 5 };
 
 /* ---- stores and runs ---- */
 
@@ -202,40 +201,6 @@ static int find_selected(struct tool *tool, const char *path, const struct selec
     return code;
 }
 
-/* Several ids begin with DIGITS: names some, for each of which another digit decides. */
-static int ambiguous(struct tool *tool, const char *digits)
-{
-    uint64_t *dirs = NULL;
-    size_t n = 0;
-    size_t count = 0;
-    size_t used = 0;
-    char list[CANDIDATE_TEXT] = "";
-    unsigned open = 4 * (SELECTION_ID - (unsigned)strlen(digits));
-    uint64_t id = strtoull(digits, NULL, 16);
-    if (ckpt_runs_all(tool->runs, &dirs, &n) != CKPT_OK) {
-        n = 0;
-    }
-    for (size_t i = 0; i < n && count < CANDIDATES; i++) {
-        const struct ckpt_run *run = NULL;
-        char path[PATH_MAX] = "?";
-        (void)!ckpt_catalog_path(tool->store, dirs[i], path, sizeof path);
-        if (ckpt_runs_hold(tool->runs, dirs[i], &run) != CKPT_OK) {
-            continue;
-        }
-        for (size_t k = 0; k < run->count && count < CANDIDATES && used < sizeof list; k++) {
-            if (run->list[k]->id >> open == id) {
-                used += (size_t)snprintf(list + used, sizeof list - used, "%s%016" PRIx64 " (%.40s)", count > 0 ? ", " : "",
-                                         run->list[k]->id, path);
-                count++;
-            }
-        }
-        ckpt_runs_release(tool->runs);
-    }
-    free(dirs);
-    return tool_fail(tool, CKPT_ERR_INVALID, "several ids begin with %s: %s%s; give more digits", digits, list,
-                     count == CANDIDATES ? ", ..." : "");
-}
-
 /* A path that leads through a view, unless something real has that name: RUN and what the view selects. */
 static bool split_view(struct tool *tool, const char *relative, char run[PATH_MAX], struct selection *selection,
                        const char **rest)
@@ -390,7 +355,7 @@ static int find_any(struct tool *tool, const char *arg, struct found *found)
     }
     enum ckpt_err err = ckpt_runs_by_id(tool->runs, arg, &found->dir, &found->number);
     if (err == CKPT_ERR_EXISTS) {
-        return ambiguous(tool, arg);
+        return find_ambiguous(tool, arg, NULL);
     }
     if (err != CKPT_OK && err != CKPT_ERR_NOT_FOUND) {
         return tool_store_fail(tool, err, "cannot look up the id %s: %s", arg, ckpt_err_text(err));

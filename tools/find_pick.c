@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NEAREST = 6, WORDS = 512 };
+enum { NEAREST = 6, WORDS = 512, CANDIDATES = 6, CANDIDATE_TEXT = 512 };
 
 /* ---- what isn't shown any more ---- */
 
@@ -249,22 +249,73 @@ int find_pick(struct tool *tool, uint64_t dir, const char *path, const struct se
         return tool_fail(tool, err, "%s has no %s; %s", path[0] != '\0' ? path : "the top of the store", wanted, there);
     }
     if (err == CKPT_ERR_EXISTS) {
-        return tool_fail(tool, CKPT_ERR_INVALID, "%s has several checkpoints whose ids begin with %s; give more digits", path,
-                         s->text);
+        return find_ambiguous(tool, s->text, &dir);
     }
-    return err == CKPT_OK ? TOOL_OK : tool_store_fail(tool, err, "cannot look for the %s of %s: %s", wanted, path, ckpt_err_text(err));
+    if (err != CKPT_OK) {
+        return tool_store_fail(tool, err, "cannot look for the %s of %s: %s", wanted, path, ckpt_err_text(err));
+    }
+    return TOOL_OK;
+}
+
+/* ---- several ids ---- */
+
+struct candidates {
+    uint64_t id; /* the digits that are given, without those that are open */
+    unsigned open;
+    char text[CANDIDATE_TEXT];
+    size_t used;
+    size_t n;
+};
+
+static void add_candidates(struct candidates *list, const struct ckpt_run *run, const char *path)
+{
+    for (size_t i = 0; i < run->count && list->n < CANDIDATES && list->used < sizeof list->text; i++) {
+        if (run->list[i]->id >> list->open == list->id) {
+            list->used += (size_t)snprintf(list->text + list->used, sizeof list->text - list->used,
+                                           "%s%016" PRIx64 " (%.40s)", list->n > 0 ? ", " : "", run->list[i]->id, path);
+            list->n++;
+        }
+    }
+}
+
+int find_ambiguous(struct tool *tool, const char *digits, const uint64_t *only)
+{
+    struct candidates list = {.id = strtoull(digits, NULL, 16), .open = 4 * (SELECTION_ID - (unsigned)strlen(digits))};
+    uint64_t *dirs = NULL;
+    size_t n = 0;
+    if (ckpt_runs_all(tool->runs, &dirs, &n) != CKPT_OK) {
+        n = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct ckpt_run *run = NULL;
+        char path[PATH_MAX] = "?";
+        (void)!ckpt_catalog_path(tool->store, dirs[i], path, sizeof path);
+        if ((only == NULL || dirs[i] == *only) && ckpt_runs_hold(tool->runs, dirs[i], &run) == CKPT_OK) {
+            add_candidates(&list, run, path);
+            ckpt_runs_release(tool->runs);
+        }
+    }
+    free(dirs);
+    return tool_fail(tool, CKPT_ERR_INVALID, "several ids begin with %s: %s%s; give more digits", digits, list.text,
+                     list.n == CANDIDATES ? ", ..." : "");
 }
 
 /* ---- several runs ---- */
 
-/* The best so far over the runs that have the same primary metric as the first one with a best. */
+/* The best so far by one metric, or the newest. */
 struct champion {
-    char *metric;
+    char *metric; /* the primary one of most of the runs, of the first of several */
     enum ckpt_direction direction;
     double value;
     uint64_t sequence;
     uint64_t dir;
     uint32_t number; /* 0: none */
+};
+
+struct vote {
+    char *metric;
+    size_t runs;
+    enum ckpt_direction direction;
 };
 
 static enum ckpt_direction direction_of(struct tool *tool, const struct ckpt_run *run)
@@ -282,32 +333,63 @@ static enum ckpt_direction direction_of(struct tool *tool, const struct ckpt_run
     return ckpt_policy_direction(run->metric);
 }
 
-static bool beats(const struct champion *champion, double value)
+static void count_vote(struct tool *tool, struct vote *votes, size_t *n, const struct ckpt_run *run)
 {
-    return champion->direction == CKPT_DIRECTION_MIN ? value < champion->value : value > champion->value;
+    size_t i = 0;
+    if (run->metric == NULL || ckpt_run_best(run) == NULL) {
+        return;
+    }
+    while (i < *n && strcmp(votes[i].metric, run->metric) != 0) {
+        i++;
+    }
+    if (i == *n) {
+        votes[i] = (struct vote){.metric = strdup(run->metric), .direction = direction_of(tool, run)};
+        if (votes[i].metric == NULL) {
+            return;
+        }
+        ++*n;
+    }
+    votes[i].runs++;
 }
 
-static void challenge(struct tool *tool, struct champion *champion, const struct ckpt_run *run)
+/* By which metric runs are compared: that which most of them have. */
+static void choose_metric(struct vote *votes, size_t n, struct champion *champion)
+{
+    size_t most = 0;
+    for (size_t i = 1; i < n; i++) {
+        most = votes[i].runs > votes[most].runs ? i : most;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i == most) {
+            champion->metric = votes[i].metric;
+            champion->direction = votes[i].direction;
+        } else {
+            free(votes[i].metric);
+        }
+    }
+}
+
+static void challenge_best(struct champion *champion, const struct ckpt_run *run)
 {
     const struct ckpt_checkpoint *c = ckpt_run_best(run);
-    const struct ckpt_value *v = c == NULL || run->metric == NULL ? NULL : ckpt_checkpoint_value(c, run->metric);
+    if (c == NULL || run->metric == NULL || champion->metric == NULL || strcmp(run->metric, champion->metric) != 0) {
+        return; /* another metric: the two say nothing about each other */
+    }
+    const struct ckpt_value *v = ckpt_checkpoint_value(c, run->metric);
     if (v == NULL) {
         return;
     }
-    if (champion->metric == NULL) {
-        champion->metric = strdup(run->metric);
-        champion->direction = direction_of(tool, run);
-    } else if (ckpt_checkpoint_value(c, champion->metric) != v) {
-        return; /* another metric: the two say nothing about each other */
-    }
-    if (champion->number == 0 || beats(champion, v->value)) {
+    bool better = champion->direction == CKPT_DIRECTION_MIN ? v->value < champion->value : v->value > champion->value;
+    bool older = v->value == champion->value && c->sequence < champion->sequence;
+    if (champion->number == 0 || better || older) {
         champion->value = v->value;
+        champion->sequence = c->sequence;
         champion->dir = run->dir;
         champion->number = c->number;
     }
 }
 
-static void see_newest(struct champion *champion, const struct ckpt_run *run)
+static void challenge_latest(struct champion *champion, const struct ckpt_run *run)
 {
     const struct ckpt_checkpoint *c = ckpt_run_latest(run);
     if (c != NULL && (champion->number == 0 || c->sequence > champion->sequence)) {
@@ -317,10 +399,10 @@ static void see_newest(struct champion *champion, const struct ckpt_run *run)
     }
 }
 
-int find_pick_below(struct tool *tool, const struct found_run *list, size_t n, const char *path,
-                    const struct selection *s, uint64_t *dir, uint32_t *number)
+/* Goes through the runs: counts what they are judged by into VOTES, or (NULL) compares them. */
+static enum ckpt_err visit(struct tool *tool, const struct found_run *list, size_t n, bool best, struct vote *votes,
+                           size_t *n_votes, struct champion *champion)
 {
-    struct champion champion = {0};
     for (size_t i = 0; i < n; i++) {
         const struct ckpt_run *run = NULL;
         enum ckpt_err err = ckpt_runs_hold(tool->runs, list[i].dir, &run);
@@ -328,20 +410,43 @@ int find_pick_below(struct tool *tool, const struct found_run *list, size_t n, c
             continue;
         }
         if (err != CKPT_OK) {
-            free(champion.metric);
-            return tool_store_fail(tool, err, "cannot read the run %s: %s", list[i].path, ckpt_err_text(err));
+            return err;
         }
-        if (s->by == SELECT_BEST) {
-            challenge(tool, &champion, run);
+        if (votes != NULL) {
+            count_vote(tool, votes, n_votes, run);
+        } else if (best) {
+            challenge_best(champion, run);
         } else {
-            see_newest(&champion, run);
+            challenge_latest(champion, run);
         }
         ckpt_runs_release(tool->runs);
     }
+    return CKPT_OK;
+}
+
+int find_pick_below(struct tool *tool, const struct found_run *list, size_t n, const char *path,
+                    const struct selection *s, uint64_t *dir, uint32_t *number)
+{
+    struct champion champion = {0};
+    bool best = s->by == SELECT_BEST;
+    size_t n_votes = 0;
+    struct vote *votes = best ? calloc(n + 1, sizeof *votes) : NULL;
+    enum ckpt_err err = best && votes == NULL ? CKPT_ERR_NOMEM : CKPT_OK;
+    if (votes != NULL) {
+        err = visit(tool, list, n, best, votes, &n_votes, &champion);
+        choose_metric(votes, n_votes, &champion);
+    }
+    if (err == CKPT_OK) {
+        err = visit(tool, list, n, best, NULL, NULL, &champion);
+    }
+    free(votes);
     free(champion.metric);
+    if (err != CKPT_OK) {
+        return tool_store_fail(tool, err, "cannot read the runs below %s: %s", path, ckpt_err_text(err));
+    }
     if (champion.number == 0) {
         return tool_fail(tool, CKPT_ERR_NOT_FOUND, "none of the runs below %s has a %s checkpoint",
-                         path[0] != '\0' ? path : "the top of the store", s->by == SELECT_BEST ? "best" : "complete");
+                         path[0] != '\0' ? path : "the top of the store", best ? "best" : "complete");
     }
     *dir = champion.dir;
     *number = champion.number;

@@ -141,6 +141,22 @@ class Names(CommandCase):
             with self.subTest(what=what):
                 self.assertEqual(self.show(what)["id"], ids[epoch])
 
+    def test_too_few_digits(self):
+        """Many checkpoints: two of the ids begin alike somewhere."""
+        run = os.path.join(self.mount.root, "many")
+        os.mkdir(run)
+        for step in range(1600):
+            write(os.path.join(run, f"step_{step}.pt"), layouts.torch_bytes({"step": step}))
+        self.mount.flush()
+        ids = sorted(row["id"] for row in self.json("ls", "many")["checkpoints"])
+        self.assertEqual(len(ids), 1600)
+        alike = [(one, other) for one, other in zip(ids, ids[1:]) if one[:4] == other[:4]]
+        self.assertTrue(alike, "1600 ids, and the first 16 bits of no two are equal")
+        for what in (alike[0][0][:4], f"many@{alike[0][0][:4]}"):
+            message = self.refused(2, "show", what)
+            self.assertTrue(alike[0][0] in message and alike[0][1] in message, message)
+        self.refused(4, "show", alike[0][0][:3])
+
     def test_without_store_by_the_path_alone(self):
         for what, epoch in ((f"{self.dir}@best", BEST), (self.path("latest"), LATEST)):
             _, result = run_ckpt("--json", "show", what)
