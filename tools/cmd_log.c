@@ -44,7 +44,8 @@ static void add_checkpoint(struct tool *tool, const struct ckpt_version *version
         bool complete = c->status == CKPT_STATUS_COMPLETE;
         (void)json_object_set_new(item, "checkpoint",
                                   json_pack("{s:o, s:s, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "state",
-                                            states[c->status], "why", c->why != NULL ? output_text(c->why) : json_null()));
+                                            states[c->status], "why",
+                                            c->why != NULL ? output_text(c->why) : json_null()));
         if (!tool->json) {
             printf("  %08" PRIx64 "%s%s", c->id >> 32, complete ? "" : " ", complete ? "" : states[c->status]);
             if (!complete && c->why != NULL) {

@@ -18,7 +18,7 @@ struct ls {
     bool metrics;
     char **names; /* of the metrics to show */
     size_t n_names;
-    bool failed; /* out of memory */
+    bool failed;    /* out of memory */
     size_t rotated; /* not listed, to be had back */
     size_t records; /* not listed, gone for good */
 };
@@ -80,7 +80,8 @@ static const char *state_name(const struct ckpt_checkpoint *c)
     return c->status == CKPT_STATUS_COMPLETE ? "complete" : c->status == CKPT_STATUS_WRITING ? "writing" : "invalid";
 }
 
-static void add_row(const struct ls *ls, struct table *table, const struct ckpt_run *run, size_t i, const struct judged *judged)
+static void add_row(const struct ls *ls, struct table *table, const struct ckpt_run *run, size_t i,
+                    const struct judged *judged)
 {
     const struct ckpt_checkpoint *c = run->list[i];
     char text[JUDGED_TEXT];
@@ -110,7 +111,8 @@ static void add_row(const struct ls *ls, struct table *table, const struct ckpt_
 }
 
 /* The run is held and judged. */
-static int list(struct ls *ls, const struct ckpt_run *run, const struct judged *judged, struct table *table, json_t *out)
+static int list(struct ls *ls, const struct ckpt_run *run, const struct judged *judged, struct table *table,
+                json_t *out)
 {
     add_columns(ls, table);
     for (size_t i = 0; i < run->count; i++) {
@@ -133,7 +135,8 @@ static int list(struct ls *ls, const struct ckpt_run *run, const struct judged *
 static void print_rest(const struct ls *ls)
 {
     if (ls->rotated > 0) {
-        printf("%zu rotated, to be had back with \"ckpt undelete\"; --all lists %s\n", ls->rotated, ls->rotated == 1 ? "it" : "them");
+        printf("%zu rotated, to be had back with \"ckpt undelete\"; --all lists %s\n", ls->rotated,
+               ls->rotated == 1 ? "it" : "them");
     }
     if (ls->records > 0) {
         printf("%zu gone for good; --all lists what is known of %s\n", ls->records, ls->records == 1 ? "it" : "them");

@@ -170,8 +170,9 @@ static int change_policy(const struct policy_call *call, const char *text)
         code = locate_target(tool, call->path, &target);
     }
     if (code == TOOL_OK && (!target.exists || !target.is_dir) && !target.self_known) {
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                         "there is no directory %s; a policy belongs to a run or to a directory above runs", call->path);
+        code =
+            tool_fail(tool, CKPT_ERR_NOT_FOUND,
+                      "there is no directory %s; a policy belongs to a run or to a directory above runs", call->path);
     }
     if (code == TOOL_OK) {
         code = tool_exit_code(session_policy(&session, target.path, text));
@@ -179,7 +180,8 @@ static int change_policy(const struct policy_call *call, const char *text)
     session_close(&session);
     if (code == TOOL_OK && !tool->json) {
         printf("%s has %s\n", call->path,
-               text != NULL ? "a new policy; \"ckpt ls\" says what it makes of a run" : "no policy of its own any more");
+               text != NULL ? "a new policy; \"ckpt ls\" says what it makes of a run"
+                            : "no policy of its own any more");
     }
     return code;
 }

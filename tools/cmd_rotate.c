@@ -10,8 +10,9 @@
 static void tell(struct tool *tool, const struct ckpt_rotation *r)
 {
     char size[OUTPUT_SIZE];
-    json_t *more = json_pack("{s:o, s:o, s:o, s:o}", "hidden", output_number(r->hidden), "dropped", output_number(r->dropped),
-                             "bytes", output_number(r->bytes), "held", output_number(r->held));
+    json_t *more =
+        json_pack("{s:o, s:o, s:o, s:o}", "hidden", output_number(r->hidden), "dropped", output_number(r->dropped),
+                  "bytes", output_number(r->bytes), "held", output_number(r->held));
     (void)json_object_update(tool->result, more);
     json_decref(more);
     if (tool->json) {

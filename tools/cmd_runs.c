@@ -46,31 +46,31 @@ static json_t *best_json(const struct ckpt_run *run)
     const struct ckpt_checkpoint *c = ckpt_run_best(run);
     const struct ckpt_value *v = c == NULL || run->metric == NULL ? NULL : ckpt_checkpoint_value(c, run->metric);
     return c == NULL ? json_null()
-                     : json_pack("{s:o, s:o, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "epoch", epoch_of(c), "value",
-                                 v == NULL ? json_null() : output_value(v->value));
+                     : json_pack("{s:o, s:o, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "epoch", epoch_of(c),
+                                 "value", v == NULL ? json_null() : output_value(v->value));
 }
 
 static json_t *latest_json(const struct ckpt_run *run)
 {
     const struct ckpt_checkpoint *c = ckpt_run_latest(run);
     return c == NULL ? json_null()
-                     : json_pack("{s:o, s:o, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "epoch", epoch_of(c), "saved",
-                                 output_json_time(c->saved_ns));
+                     : json_pack("{s:o, s:o, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "epoch", epoch_of(c),
+                                 "saved", output_json_time(c->saved_ns));
 }
 
 static json_t *run_json(const struct ckpt_run *run, const char *path, const struct summary *s)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",            /**/
-                     "path", output_text(path),                                             /**/
-                     "checkpoints", output_number(s->shown),                                /**/
-                     "total", output_number(run->count),                                    /**/
-                     "epochs", output_number(s->epochs),                                    /**/
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",              /**/
+                     "path", output_text(path),                                              /**/
+                     "checkpoints", output_number(s->shown),                                 /**/
+                     "total", output_number(run->count),                                     /**/
+                     "epochs", output_number(s->epochs),                                     /**/
                      "metric", run->metric == NULL ? json_null() : output_text(run->metric), /**/
-                     "best", best_json(run),                                                /**/
-                     "latest", latest_json(run),                                            /**/
-                     "size", output_number(s->size),                                        /**/
-                     "added", output_number(s->added),                                      /**/
-                     "finished", run->finished,                                             /**/
+                     "best", best_json(run),                                                 /**/
+                     "latest", latest_json(run),                                             /**/
+                     "size", output_number(s->size),                                         /**/
+                     "added", output_number(s->added),                                       /**/
+                     "finished", run->finished,                                              /**/
                      "early_stop", run->stop);
 }
 
@@ -166,7 +166,8 @@ int cmd_runs(struct tool *tool, int argc, char **argv)
         code = locate_target(tool, argv[0], &target);
     }
     if (code == TOOL_OK && argc == 1 && !target.exists && !target.self_known && !target.captured) {
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no directory %s, and never was one with checkpoints", argv[0]);
+        code = tool_fail(tool, CKPT_ERR_NOT_FOUND, "there is no directory %s, and never was one with checkpoints",
+                         argv[0]);
     }
     if (code == TOOL_OK) {
         code = find_runs_at(tool, argc == 1 ? target.path : NULL, &list, &n);

@@ -209,7 +209,8 @@ static void print_metrics(const json_t *metrics)
     const char *name = NULL;
     json_t *metric = NULL;
     const char *title = "metrics";
-    json_object_foreach ((json_t *)(uintptr_t)metrics, name, metric) {
+    json_object_foreach((json_t *)(uintptr_t)metrics, name, metric)
+    {
         const json_t *value = json_object_get(metric, "value");
         const char *path = text_in(metric, "path");
         label(title);
@@ -235,7 +236,8 @@ static void print_files(const json_t *files)
     size_t i;
     const json_t *file;
     char size[OUTPUT_SIZE];
-    json_array_foreach (files, i, file) {
+    json_array_foreach(files, i, file)
+    {
         label(i == 0 ? "files" : "");
         output_name(text_in(file, "path"));
         printf("  %s, %s, version %" JSON_INTEGER_FORMAT "\n",
@@ -252,7 +254,8 @@ static void print_command(const json_t *command)
         return;
     }
     label("command");
-    json_array_foreach (command, i, word) {
+    json_array_foreach(command, i, word)
+    {
         char *text = quoted(json_is_string(word) ? json_string_value(word) : "");
         printf("%s", i > 0 ? " " : "");
         output_name(text == NULL ? "?" : text[0] == '\0' ? "''" : text);
@@ -281,7 +284,8 @@ static void print_process(const json_t *process)
     }
     line("git commit", text_in(git, "commit"));
     line("git branch", text_in(git, "branch"));
-    json_object_foreach (json_object_get(process, "environment"), name, value) {
+    json_object_foreach(json_object_get(process, "environment"), name, value)
+    {
         label(title);
         output_name(name);
         putchar('=');
@@ -295,7 +299,8 @@ static void print_parents(const json_t *parents)
 {
     size_t i;
     const json_t *parent;
-    json_array_foreach (parents, i, parent) {
+    json_array_foreach(parents, i, parent)
+    {
         const json_t *epoch = json_object_get(parent, "epoch");
         label(i == 0 ? "parents" : "");
         printf("%s", text_in(parent, "id"));
@@ -327,14 +332,16 @@ static void print_checkpoint(const json_t *result, const char *kept)
     number_line(c, "epoch");
     number_line(c, "step");
     label("kind");
-    printf("%s%s\n", text_in(c, "kind"), json_is_true(json_object_get(c, "resumable")) ? "" : ", can't resume training");
+    printf("%s%s\n", text_in(c, "kind"),
+           json_is_true(json_object_get(c, "resumable")) ? "" : ", can't resume training");
     line("framework", text_in(c, "framework"));
     print_state(c);
     line("saved", text_in(c, "saved"));
     label("size");
     printf("%s, %s new to the store\n", output_size(size, (uint64_t)json_integer_value(json_object_get(c, "size"))),
            output_size(added, (uint64_t)json_integer_value(json_object_get(c, "added"))));
-    json_array_foreach (json_object_get(c, "tags"), i, tag) {
+    json_array_foreach(json_object_get(c, "tags"), i, tag)
+    {
         line(i == 0 ? "tags" : "", json_string_value(tag));
     }
     print_metrics(json_object_get(c, "metrics"));

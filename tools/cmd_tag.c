@@ -13,7 +13,8 @@ static int check_tag(struct tool *tool, const char *tag)
     size_t n = strlen(tag);
     if (n == 0 || n > TAG_MAX || tag[0] == '.' || strspn(tag, allowed) != n) {
         return tool_fail(tool, CKPT_ERR_INVALID,
-                         "\"%s\" is no tag: 1 to %d letters, digits, \".\", \"_\", \"-\", the first one not \".\"", tag, TAG_MAX);
+                         "\"%s\" is no tag: 1 to %d letters, digits, \".\", \"_\", \"-\", the first one not \".\"", tag,
+                         TAG_MAX);
     }
     return TOOL_OK;
 }

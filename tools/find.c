@@ -285,9 +285,10 @@ static enum ckpt_err find_directory(struct tool *tool, const char *path, struct 
 static int no_checkpoint(struct tool *tool, const char *arg, const struct target *target)
 {
     if (target->self_known && is_run(tool, target->self)) {
-        return tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                         "%s is a run: say which of its checkpoints (%s@latest, %s@best, %s@epoch=N); \"ckpt ls\" lists them",
-                         arg, arg, arg, arg);
+        return tool_fail(
+            tool, CKPT_ERR_NOT_FOUND,
+            "%s is a run: say which of its checkpoints (%s@latest, %s@best, %s@epoch=N); \"ckpt ls\" lists them", arg,
+            arg, arg, arg);
     }
     if (target->exists || target->captured) {
         return tool_fail(tool, CKPT_ERR_NOT_FOUND,
@@ -367,9 +368,10 @@ static int find_any(struct tool *tool, const char *arg, struct found *found)
     code = find_path(tool, arg, found);
     if (code != TOOL_OK) {
         tool_forgive(tool);
-        code = tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                         "there is no checkpoint whose id begins with %s; \"ckpt runs\" and \"ckpt ls RUN\" list what there is",
-                         arg);
+        code = tool_fail(
+            tool, CKPT_ERR_NOT_FOUND,
+            "there is no checkpoint whose id begins with %s; \"ckpt runs\" and \"ckpt ls RUN\" list what there is",
+            arg);
     }
     return code;
 }

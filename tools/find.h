@@ -8,8 +8,8 @@
  *     RUN/best, RUN/epoch/3/model.pt, RUN/.ckpt/top/val_loss/1, RUN/history/FILE/v0003: a path through a view
  *     a file or a directory that is a checkpoint's, there or deleted; FILE@v3
  *
- * In a directory above several runs that is none itself @best, @latest and top/ are over all of them. Of what isn't shown any
- * more (rotated, invalid) the newest is meant, if nothing that is shown has that epoch, step or tag.
+ * In a directory above several runs that is none itself @best, @latest and top/ are over all of them. Of what isn't
+ * shown any more (rotated, invalid) the newest is meant, if nothing that is shown has that epoch, step or tag.
  */
 #ifndef CKPT_TOOL_FIND_H
 #define CKPT_TOOL_FIND_H
@@ -40,7 +40,8 @@ int find_checkpoint(struct tool *tool, const char *arg, uint64_t *dir, uint32_t 
 /* The same; *INSIDE: which of its files was named by a path through a view, "" for none. */
 int find_checkpoint_file(struct tool *tool, const char *arg, uint64_t *dir, uint32_t *number, char inside[PATH_MAX]);
 
-/* Whether ARG is the path of a file with versions, FILE@vN or RUN/history/FILE/vNNNN, and no other name of a checkpoint. */
+/* Whether ARG is the path of a file with versions, FILE@vN or RUN/history/FILE/vNNNN, and no other name of a
+ * checkpoint. */
 bool find_is_file(struct tool *tool, const char *arg);
 
 #endif

@@ -93,7 +93,8 @@ static bool see_word(void *arg, const char *word)
 
 static void tell_numbers(const struct numbers *numbers, const char *what, char text[WORDS])
 {
-    size_t used = (size_t)snprintf(text, WORDS, "%s %ss:", numbers->all > numbers->n ? "the nearest" : "it has the", what);
+    size_t used =
+        (size_t)snprintf(text, WORDS, "%s %ss:", numbers->all > numbers->n ? "the nearest" : "it has the", what);
     for (size_t i = 0; i < numbers->n && used < WORDS; i++) {
         used += (size_t)snprintf(text + used, WORDS - used, "%s %" PRIu64, i > 0 ? "," : "", numbers->near[i]);
     }

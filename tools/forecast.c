@@ -40,7 +40,8 @@ static int has_nearer(struct forecast *f, const struct found_run *found, bool *n
                : tool_store_fail(f->tool, err, "cannot read the policy of %s: %s", found->path, ckpt_err_text(err));
 }
 
-static void add_row(struct forecast *f, struct table *table, const struct ckpt_run *run, size_t i, const struct judged *judged)
+static void add_row(struct forecast *f, struct table *table, const struct ckpt_run *run, size_t i,
+                    const struct judged *judged)
 {
     const struct ckpt_checkpoint *c = run->list[i];
     const struct ckpt_policy_verdict *verdict = &judged->judgement.verdicts[i];
@@ -68,7 +69,8 @@ static void add_row(struct forecast *f, struct table *table, const struct ckpt_r
 }
 
 /* The run is held and judged. Records aren't told: nothing can happen to them any more. */
-static int add_rows(struct forecast *f, const struct ckpt_run *run, const struct judged *judged, struct table *table, json_t *rows)
+static int add_rows(struct forecast *f, const struct ckpt_run *run, const struct judged *judged, struct table *table,
+                    json_t *rows)
 {
     static const char *const names[] = {"verdict", "id", "epoch", "name", "added", "marks", "why"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -130,7 +132,8 @@ static int forecast_run(struct forecast *f, const struct found_run *found)
         print_run(f->tool, found, &table);
     }
     table_clear(&table);
-    (void)json_array_append_new(f->runs, json_pack("{s:o, s:o}", "path", output_text(found->path), "checkpoints", rows));
+    (void)json_array_append_new(f->runs,
+                                json_pack("{s:o, s:o}", "path", output_text(found->path), "checkpoints", rows));
     return code;
 }
 
@@ -142,13 +145,13 @@ static void add_sums(const struct forecast *f)
     json_t *summary = json_object();
     for (int kind = CKPT_VERDICT_KEEP; kind <= CKPT_VERDICT_DROP; kind++) {
         (void)json_object_set_new(summary, judged_verdict_name((enum ckpt_verdict_kind)kind),
-                                  json_pack("{s:o, s:o}", "checkpoints", output_number(f->sums[kind].checkpoints), "bytes",
-                                            output_number(f->sums[kind].bytes)));
+                                  json_pack("{s:o, s:o}", "checkpoints", output_number(f->sums[kind].checkpoints),
+                                            "bytes", output_number(f->sums[kind].bytes)));
     }
     (void)json_object_set_new(f->tool->result, "summary", summary);
     if (!f->tool->json) {
-        printf("keeps %" PRIu64 " (%s), rotates %" PRIu64 " (%s, to be had back until their grace is over), drops %" PRIu64
-               " for good (%s)%s\n",
+        printf("keeps %" PRIu64 " (%s), rotates %" PRIu64
+               " (%s, to be had back until their grace is over), drops %" PRIu64 " for good (%s)%s\n",
                f->sums[CKPT_VERDICT_KEEP].checkpoints, output_size(kept, f->sums[CKPT_VERDICT_KEEP].bytes),
                f->sums[CKPT_VERDICT_HIDE].checkpoints, output_size(hidden, f->sums[CKPT_VERDICT_HIDE].bytes),
                f->sums[CKPT_VERDICT_DROP].checkpoints, output_size(dropped, f->sums[CKPT_VERDICT_DROP].bytes),

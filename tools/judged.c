@@ -90,13 +90,17 @@ bool judged_listed(const struct ckpt_checkpoint *c)
 void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, char *text, size_t size)
 {
     size_t used = 0;
-    const char *left = c->left == CKPT_LEFT_OVERWRITTEN ? "overwritten" : c->left == CKPT_LEFT_DELETED ? "deleted" : NULL;
+    const char *left = c->left == CKPT_LEFT_OVERWRITTEN ? "overwritten"
+                       : c->left == CKPT_LEFT_DELETED   ? "deleted"
+                                                        : NULL;
     const char *const fixed[] = {
         ckpt_run_best(run) == c ? "best" : NULL,
         ckpt_run_latest(run) == c ? "latest" : NULL,
         ckpt_run_final(run) == c ? "final" : NULL,
         c->pinned ? "pinned" : NULL,
-        c->dropped ? "dropped" : c->hidden ? "rotated" : NULL,
+        c->dropped  ? "dropped"
+        : c->hidden ? "rotated"
+                    : NULL,
         left,
     };
     size_t n = sizeof fixed / sizeof *fixed;

@@ -1,6 +1,6 @@
 /*
- * A run as its policy judges it, and its checkpoints as they are listed. What only a running daemon knows (which files are open,
- * whose checkpoints a running run has started from) isn't in the verdicts.
+ * A run as its policy judges it, and its checkpoints as they are listed. What only a running daemon knows (which files
+ * are open, whose checkpoints a running run has started from) isn't in the verdicts.
  */
 #ifndef CKPT_TOOL_JUDGED_H
 #define CKPT_TOOL_JUDGED_H
@@ -14,8 +14,8 @@ struct judged {
     int64_t now_ns;
 };
 
-/* The run is held. POLICY NULL: the one that applies; else as if it were set now. Errors are recorded; nothing is to be cleared
-   then. Returns an exit code. */
+/* The run is held. POLICY NULL: the one that applies; else as if it were set now. Errors are recorded; nothing is to be
+   cleared then. Returns an exit code. */
 int judged_make(struct tool *tool, const struct ckpt_run *run, const struct ckpt_policy *policy, struct judged *judged);
 void judged_clear(struct judged *judged);
 
@@ -30,7 +30,8 @@ bool judged_changes(const struct ckpt_checkpoint *c, const struct ckpt_policy_ve
 /* "keep", "hide", "drop". */
 const char *judged_verdict_name(enum ckpt_verdict_kind kind);
 
-/* Checkpoint I of the held RUN as ckpt_describe has it, with "verdict", "reason", "until", "best", "latest". NULL: recorded. */
+/* Checkpoint I of the held RUN as ckpt_describe has it, with "verdict", "reason", "until", "best", "latest". NULL:
+ * recorded. */
 json_t *judged_row(struct tool *tool, const struct ckpt_run *run, size_t i, const struct judged *judged);
 
 /* Whether it is listed without --all: a checkpoint that is shown, or one that never was complete. */

@@ -1,5 +1,6 @@
 /*
- * What the text of a CHECKPOINT argument says, by its letters alone: "RUN@best", "RUN@epoch=12", an id, a path in a view.
+ * What the text of a CHECKPOINT argument says, by its letters alone: "RUN@best", "RUN@epoch=12", an id, a path in a
+ * view.
  */
 #ifndef CKPT_TOOL_SELECTION_H
 #define CKPT_TOOL_SELECTION_H

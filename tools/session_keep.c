@@ -70,7 +70,8 @@ static enum ckpt_err told(struct session *session, enum ckpt_err err, const char
     return err;
 }
 
-enum ckpt_err session_tag(struct session *session, const char *what, uint64_t run, uint32_t number, const char *tag, bool set)
+enum ckpt_err session_tag(struct session *session, const char *what, uint64_t run, uint32_t number, const char *tag,
+                          bool set)
 {
     if (session->daemon) {
         return session_ask(session,
@@ -78,7 +79,8 @@ enum ckpt_err session_tag(struct session *session, const char *what, uint64_t ru
                                      (json_int_t)number, "tag", tag, "set", set),
                            NULL);
     }
-    return told(session, ckpt_engine_tag(session->engine, run, number, tag, set), set ? "tag" : "take the tag from", what);
+    return told(session, ckpt_engine_tag(session->engine, run, number, tag, set), set ? "tag" : "take the tag from",
+                what);
 }
 
 enum ckpt_err session_pin(struct session *session, const char *what, uint64_t run, uint32_t number, bool set)
@@ -107,10 +109,10 @@ enum ckpt_err session_metric(struct session *session, const char *what, uint64_t
 enum ckpt_err session_undelete(struct session *session, const char *what, uint64_t run, uint32_t number)
 {
     if (session->daemon) {
-        return session_ask(session,
-                           json_pack("{s:s, s:o, s:I}", "op", "undelete", "run", run_text(run), "checkpoint",
-                                     (json_int_t)number),
-                           NULL);
+        return session_ask(
+            session,
+            json_pack("{s:s, s:o, s:I}", "op", "undelete", "run", run_text(run), "checkpoint", (json_int_t)number),
+            NULL);
     }
     return told(session, ckpt_engine_undelete(session->engine, run, number), "bring back", what);
 }
@@ -118,7 +120,8 @@ enum ckpt_err session_undelete(struct session *session, const char *what, uint64
 enum ckpt_err session_finish(struct session *session, const char *what, uint64_t run, bool finished)
 {
     if (session->daemon) {
-        return session_ask(session, json_pack("{s:s, s:o, s:b}", "op", "finish", "run", run_text(run), "set", finished), NULL);
+        return session_ask(session, json_pack("{s:s, s:o, s:b}", "op", "finish", "run", run_text(run), "set", finished),
+                           NULL);
     }
     return told(session, ckpt_engine_finish(session->engine, run, finished), "change", what);
 }
@@ -146,7 +149,8 @@ enum ckpt_err session_rotate(struct session *session, const char *what, uint64_t
     json_t *answer = NULL;
     enum ckpt_err err = CKPT_OK;
     if (session->daemon) {
-        err = session_ask(session, json_pack("{s:s, s:o}", "op", "rotate", "run", all ? json_null() : run_text(run)), &answer);
+        err = session_ask(session, json_pack("{s:s, s:o}", "op", "rotate", "run", all ? json_null() : run_text(run)),
+                          &answer);
         one = (struct ckpt_rotation){.hidden = number_in(answer, "hidden"),
                                      .dropped = number_in(answer, "dropped"),
                                      .bytes = number_in(answer, "bytes"),

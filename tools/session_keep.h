@@ -12,8 +12,8 @@
 /* find_store() for the CHECKPOINT WHAT, and session_open(). Returns an exit code; session_close() in any case. */
 int session_open_for(struct tool *tool, const char *what, struct session *session);
 
-/* find_checkpoint(), and find_run(); what isn't found is looked for once more when all that was closed so far is in the store.
-   Return exit codes. */
+/* find_checkpoint(), and find_run(); what isn't found is looked for once more when all that was closed so far is in the
+   store. Return exit codes. */
 int session_find(struct session *session, const char *what, uint64_t *run, uint32_t *number);
 int session_find_run(struct session *session, const char *what, uint64_t *run, char path[PATH_MAX]);
 
@@ -22,7 +22,8 @@ int session_open_at(struct tool *tool, const char *what, struct session *session
 
 CKPT_MUST_USE enum ckpt_err session_tag(struct session *session, const char *what, uint64_t run, uint32_t number,
                                         const char *tag, bool set);
-CKPT_MUST_USE enum ckpt_err session_pin(struct session *session, const char *what, uint64_t run, uint32_t number, bool set);
+CKPT_MUST_USE enum ckpt_err session_pin(struct session *session, const char *what, uint64_t run, uint32_t number,
+                                        bool set);
 CKPT_MUST_USE enum ckpt_err session_metric(struct session *session, const char *what, uint64_t run, uint32_t number,
                                            const char *name, double value);
 CKPT_MUST_USE enum ckpt_err session_undelete(struct session *session, const char *what, uint64_t run, uint32_t number);
