@@ -222,10 +222,24 @@ static void do_step(struct world *w, const char *step)
 
 /* ---- what there is ---- */
 
+static int by_path(const void *a, const void *b)
+{
+    const struct ckpt_member *one = *(const struct ckpt_member *const *)a;
+    const struct ckpt_member *other = *(const struct ckpt_member *const *)b;
+    int order = strcmp(one->path, other->path);
+    return order != 0 ? order : (int)one->number - (int)other->number;
+}
+
 static void write_members(char *text, const struct ckpt_checkpoint *c)
 {
+    const struct ckpt_member *members[64];
+    assert_true(c->n_members <= sizeof members / sizeof members[0]);
     for (size_t i = 0; i < c->n_members; i++) {
-        const struct ckpt_member *m = &c->members[i];
+        members[i] = &c->members[i];
+    }
+    qsort(members, c->n_members, sizeof members[0], by_path);
+    for (size_t i = 0; i < c->n_members; i++) {
+        const struct ckpt_member *m = members[i];
         size_t n = strlen(text);
         (void)snprintf(text + n, TEXT - n, " %s@%" PRIu32 "%s%s%s", m->path, m->number, m->alias ? "~" : "",
                        m->gone ? "-" : "", m->replaced ? "x" : "");
@@ -323,7 +337,7 @@ static void files_of_a_run(void **state)
         {"the same tensors under another name", "f", {"save f/epoch_3.pt @epoch_3.pt", "save f/last.pt @last.pt"},
          "#1 complete full epoch=3 best_acc1=76.125 { epoch_3.pt@1 last.pt@1~ }\n"},
         {"the other name first", "g", {"save g/last.pt @last.pt", "save g/epoch_3.pt @epoch_3.pt"},
-         "#1 complete full epoch=3 best_acc1=76.125 { last.pt@1~ epoch_3.pt@1 }\n"},
+         "#1 complete full epoch=3 best_acc1=76.125 { epoch_3.pt@1 last.pt@1~ }\n"},
         {"last is overwritten", "h",
          {"save h/epoch_3.pt @epoch_3.pt", "save h/last.pt @last.pt", "save h/last.pt @weights-later.pt"},
          "#1 complete full epoch=3 best_acc1=76.125 { epoch_3.pt@1 last.pt@1~- }\n"
@@ -339,7 +353,7 @@ static void files_of_a_run(void **state)
          "#1 invalid weights epoch=1 { net_epoch_1.safetensors@1 }\n"
          "#2 invalid unknown epoch=2 { net_epoch_2.npz@1 }\n"},
         {"numbers inside", "m", {"save m/state.pt @numbers.pt"},
-         "#1 complete weights epoch=12 step=70 val_loss=0.375 best_acc=0.9 train_loss=0.25 recall=-3 f1=0.5 reward=-5 return=-1.09951e+12 nll_loss=nan top5=98 mAP50(B)=0.75 fitness=0.5 val/acc=0.0625 best_prec1=93.5 psnr=-7 half_loss=1.5 bf16_loss=-2.5 test/loss=0.125 { state.pt@1 }\n"},
+         "#1 complete weights epoch=12 step=70 val/loss=0.375 best_acc=0.9 train_loss=0.25 recall=-3 f1=0.5 reward=-5 return=-1.09951e+12 nll_loss=nan top5=98 mAP50(B)=0.75 fitness=0.5 val_acc=0.0625 best_prec1=93.5 psnr=-7 half_loss=1.5 bf16_loss=-2.5 test/loss=0.125 { state.pt@1 }\n"},
     };
     CHECK(state, rows);
 }
@@ -356,11 +370,11 @@ static void directories(void **state)
         {"... saved once more", "a",
          {"save a/checkpoint-10/config.json {}", "save a/checkpoint-10/model.safetensors @ema.safetensors"},
          "#1 complete full epoch=5 step=10 overwritten val_loss=0.15 size=12 eval_loss=0.5 { checkpoint-10/config.json@1- checkpoint-10/model.safetensors@1- checkpoint-10/optimizer.pt@1- checkpoint-10/rng_state.pth@1- checkpoint-10/trainer_state.json@1- }\n"
-         "#2 writing full step=10 eval_loss=0.5 { checkpoint-10/config.json@1 checkpoint-10/optimizer.pt@1 checkpoint-10/rng_state.pth@1 checkpoint-10/trainer_state.json@1 checkpoint-10/model.safetensors@2 }\n"},
+         "#2 writing full step=10 eval_loss=0.5 { checkpoint-10/config.json@1 checkpoint-10/model.safetensors@2 checkpoint-10/optimizer.pt@1 checkpoint-10/rng_state.pth@1 checkpoint-10/trainer_state.json@1 }\n"},
         {"a directory from a temporary name", "b",
          {"log b/tmp-checkpoint-10/config.json {}", "save b/tmp-checkpoint-10/model.safetensors @model.safetensors",
           "mvdir b/tmp-checkpoint-10 b/checkpoint-10", "save b/checkpoint-10/trainer_state.json {}"},
-         "#1 complete weights epoch=5 step=10 val_loss=0.15 size=12 { checkpoint-10/model.safetensors@1 checkpoint-10/config.json@1 checkpoint-10/trainer_state.json@1 }\n"},
+         "#1 complete weights epoch=5 step=10 val_loss=0.15 size=12 { checkpoint-10/config.json@1 checkpoint-10/model.safetensors@1 checkpoint-10/trainer_state.json@1 }\n"},
         {"a quiet period", "c", {"save c/checkpoint_1/model.safetensors @model.safetensors", "save c/checkpoint_1/random_states_0.pkl r"},
          "#1 writing weights epoch=5 step=1200 val_loss=0.15 size=12 { checkpoint_1/model.safetensors@1 checkpoint_1/random_states_0.pkl@1 }\n"},
         {"... and then", "c", {"quiet"},
@@ -372,15 +386,15 @@ static void directories(void **state)
          "#1 complete full step=5 { global_step5/mp_rank_00_model_states.pt@1 global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt@1 }\n"},
         {"a file is still being written", "e",
          {"save e/step-5/__0_0.distcp @weights.pt", "open e/step-5/__1_0.distcp @weights-later.pt", "save e/step-5/.metadata m"},
-         "#1 writing weights step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 }\n"},
+         "#1 writing weights step=5 { step-5/.metadata@1 step-5/__0_0.distcp@1 }\n"},
         {"... and closed", "e", {"close e/step-5/__1_0.distcp"},
-         "#1 complete weights step=5 { step-5/__0_0.distcp@1 step-5/.metadata@1 step-5/__1_0.distcp@1 }\n"},
+         "#1 complete weights step=5 { step-5/.metadata@1 step-5/__0_0.distcp@1 step-5/__1_0.distcp@1 }\n"},
         {"shards", "f", {"save f/model-00001-of-00002.safetensors @model.safetensors", "save f/model.safetensors.index.json {}"},
          "#1 writing weights epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 }\n"},
         {"... all of them", "f", {"save f/model-00002-of-00002.safetensors @ema.safetensors"},
-         "#1 complete weights epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model.safetensors.index.json@1 model-00002-of-00002.safetensors@1 }\n"},
+         "#1 complete weights epoch=5 step=1200 val_loss=0.15 size=12 { model-00001-of-00002.safetensors@1 model-00002-of-00002.safetensors@1 model.safetensors.index.json@1 }\n"},
         {"torchsnapshot", "g", {"save g/snap/0/weight.bin x", "log g/snap/0/small s", "save g/snap/.snapshot_metadata m"},
-         "#1 complete unknown { snap/.snapshot_metadata@1 snap/0/weight.bin@1 snap/0/small@1 }\n"},
+         "#1 complete unknown { snap/.snapshot_metadata@1 snap/0/small@1 snap/0/weight.bin@1 }\n"},
     };
     CHECK(state, rows);
 }
