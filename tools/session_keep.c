@@ -126,10 +126,18 @@ enum ckpt_err session_finish(struct session *session, const char *what, uint64_t
     return told(session, ckpt_engine_finish(session->engine, run, finished), "change", what);
 }
 
+/* What an engine has just taken up waits to be read and couldn't be rotated, and there is no engine here later on. */
+static enum ckpt_err settle(struct session *session)
+{
+    unsigned still_open = 0;
+    return session_flush(session, &still_open);
+}
+
 enum ckpt_err session_policy(struct session *session, const char *path, const char *text)
 {
     if (!session->daemon) {
-        return told(session, ckpt_engine_set_policy(session->engine, path, text), "change the policy of", path);
+        enum ckpt_err failed = settle(session);
+        return failed != CKPT_OK ? failed : told(session, ckpt_engine_set_policy(session->engine, path, text), "change the policy of", path);
     }
     enum ckpt_err err = session_check_path(session, path);
     return err == CKPT_OK
@@ -147,7 +155,10 @@ enum ckpt_err session_rotate(struct session *session, const char *what, uint64_t
 {
     struct ckpt_rotation one = {0};
     json_t *answer = NULL;
-    enum ckpt_err err = CKPT_OK;
+    enum ckpt_err err = settle(session);
+    if (err != CKPT_OK) {
+        return err;
+    }
     if (session->daemon) {
         err = session_ask(session, json_pack("{s:s, s:o}", "op", "rotate", "run", all ? json_null() : run_text(run)),
                           &answer);
