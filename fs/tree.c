@@ -259,7 +259,7 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *nam
     }
     ckpt_engine_names_unlock(fs->engine);
     if (err == 0) {
-        ckpt_engine_name_gone(fs->engine, parent->fd, name);
+        ckpt_engine_name_gone(fs->engine, parent->fd, name, (flags & AT_REMOVEDIR) != 0);
     } else if (err == ENOENT) {
         err = view_remove(fs, parent, name);
     }
@@ -367,10 +367,10 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
     if (err == 0) {
         /* A directory takes its id and all that is in it along. */
         if (!S_ISDIR(moved.st.st_mode)) {
-            ckpt_engine_name_gone(fs->engine, from->fd, name);
+            ckpt_engine_name_gone(fs->engine, from->fd, name, false);
         }
         if (replaces) {
-            ckpt_engine_name_gone(fs->engine, to->fd, new_name);
+            ckpt_engine_name_gone(fs->engine, to->fd, new_name, false);
         }
         record_move(fs, &moved, new_name);
         if (exchange) {

@@ -212,7 +212,7 @@ static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckp
 {
     m->gone = false;
     m->sequence = sequence;
-    c->hidden = false;
+    c->hidden = c->former = false;
     c->left = CKPT_LEFT_NOT;
     ckpt_keeper_touch(a->keeper, run, c);
 }
@@ -464,7 +464,7 @@ static enum ckpt_err into_directory(struct ckpt_assembler *a, struct indexed_run
         return CKPT_OK;
     }
     enum ckpt_err err = CKPT_OK;
-    if (c == NULL || c->hidden || (m != NULL && c->status != CKPT_STATUS_WRITING)) {
+    if (c == NULL || c->hidden || c->former || (m != NULL && c->status != CKPT_STATUS_WRITING)) {
         struct ckpt_checkpoint *before = c;
         err = begin(a, run, at, &c);
         if (err == CKPT_OK && before != NULL) {
@@ -509,7 +509,7 @@ static struct ckpt_naming naming_at(const struct ckpt_arrival *at)
 
 static bool may_be_joined(const struct ckpt_checkpoint *c)
 {
-    return c != NULL && !c->dropped && !c->hidden && c->status != CKPT_STATUS_INVALID;
+    return c != NULL && !c->dropped && !c->hidden && !c->former && c->status != CKPT_STATUS_INVALID;
 }
 
 /* Another epoch or step in both names: two checkpoints, whatever is in them. */

@@ -301,7 +301,7 @@ bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const
 
 bool ckpt_checkpoint_shown(const struct ckpt_checkpoint *c)
 {
-    return c->status == CKPT_STATUS_COMPLETE && !c->hidden && !c->dropped;
+    return c->status == CKPT_STATUS_COMPLETE && !c->hidden && !c->dropped && !c->former;
 }
 
 uint64_t ckpt_checkpoint_size(const struct ckpt_checkpoint *c)

@@ -597,12 +597,12 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
     return busy;
 }
 
-/* With engine->lock: what has become versions becomes checkpoints. When that fails it is told, and nothing is lost. */
+/* With engine->lock: what has become versions becomes checkpoints, and is judged. When that fails it is told, and nothing is lost. */
 static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
 {
     unsigned mine = ++engine->publish_asked;
     pthread_cond_signal(&engine->wake);
-    while ((int)(engine->publish_done - mine) < 0) {
+    while ((int)(engine->publish_done - mine) < 0 || engine->judging > 0) {
         if (ckpt_store_stopped(engine->store)) {
             return CKPT_ERR_STOPPED;
         }

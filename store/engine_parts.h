@@ -91,6 +91,7 @@ struct ckpt_gone {
     struct ckpt_gone *prev;
     struct ckpt_gone *next;
     uint64_t dir; /* the directory that it stood in */
+    bool removed; /* it was a directory, which is no more */
     char name[];
 };
 

@@ -19,7 +19,7 @@ void ckpt_gone_free(struct ckpt_gone *list)
     }
 }
 
-void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name)
+void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name, bool removed)
 {
     uint64_t dir = CKPT_DIR_ROOT;
     /* Without an id nothing was ever captured there. */
@@ -31,6 +31,7 @@ void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *na
     struct ckpt_gone *dropped = NULL;
     if (gone != NULL) {
         gone->dir = dir;
+        gone->removed = removed;
         memcpy(gone->name, name, size);
     }
     pthread_mutex_lock(&engine->lock);

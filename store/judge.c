@@ -88,6 +88,10 @@ static enum ckpt_err take_values(struct spelling **spellings, const struct ckpt_
 
 static enum ckpt_policy_state state_of(const struct ckpt_checkpoint *c)
 {
+    /* Nothing to be best or latest any more, and no rule's business: it has its grace. */
+    if (c->former) {
+        return CKPT_STATE_INVALID;
+    }
     switch (c->status) {
     case CKPT_STATUS_WRITING:
         /* Nobody completes one of which nothing is left. */

@@ -420,6 +420,17 @@ static enum ckpt_err find_absorbed(struct ckpt_publisher *p, struct batch *batch
     return err;
 }
 
+/* The file was deleted while it waited; when that was told it was no checkpoint's yet. */
+static void leave_if_gone(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                          const struct ckpt_version *v)
+{
+    struct ckpt_member *m = &c->members[c->n_members - 1];
+    if (m->dir == v->dir && m->number == v->number && strcmp(m->name, v->name) == 0 && !m->gone &&
+        ckpt_publish_is_gone(p, m)) {
+        ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
+    }
+}
+
 static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, const struct ckpt_fresh *fresh,
                               const struct ckpt_version *v, const struct place *place)
 {
@@ -460,6 +471,7 @@ static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, con
     run->process = at.process != 0 ? at.process : run->process;
     run->finished = false;
     ckpt_keeper_touch(p->engine->keeper, run, c);
+    leave_if_gone(p, run, c, v);
     if (c->status == CKPT_STATUS_COMPLETE && !place->what.directory && ckpt_publish_is_unfinished(p, run, c)) {
         c->status = CKPT_STATUS_WRITING;
     }
@@ -592,7 +604,7 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
     struct ckpt_checkpoint *c = g->err == CKPT_OK ? ckpt_keeper_checkpoint(run, number) : NULL;
     for (size_t i = 0; c != NULL && i < c->n_members; i++) {
         struct ckpt_member *m = &c->members[i];
-        if (m->dir == g->dir && strcmp(m->name, g->name) == 0 && !m->gone &&
+        if (m->dir == g->dir && strcmp(m->name, g->name) == 0 && !m->gone && !c->hidden &&
             ckpt_publish_is_gone(g->publisher, m)) {
             ckpt_assemble_gone(engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
             g->err = ckpt_publish_changed(g->publisher, dir);
@@ -601,12 +613,53 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
     return g->err == CKPT_OK;
 }
 
-static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const char *name)
+static bool dir_is_there(struct ckpt_publisher *p, uint64_t dir)
+{
+    int fd = -1;
+    bool there = ckpt_live_open_dir(p->engine, dir, &fd) != CKPT_OK || fd >= 0;
+    ckpt_host_close(fd);
+    return there;
+}
+
+/* The directory of a run was removed. Should there be one again, it is another run. */
+static enum ckpt_err run_lost(struct ckpt_publisher *p, struct ckpt_run *run)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        struct ckpt_checkpoint *c = run->list[i];
+        if (!c->dropped && !c->former) {
+            c->former = true;
+            c->left_ns = c->left == CKPT_LEFT_NOT ? ckpt_realtime_ns() : c->left_ns;
+            c->left = c->left == CKPT_LEFT_NOT ? CKPT_LEFT_DELETED : c->left;
+            ckpt_keeper_touch(p->engine->keeper, run, c);
+        }
+    }
+    return ckpt_publish_changed(p, run->dir);
+}
+
+static enum ckpt_err dir_lost(struct ckpt_publisher *p, uint64_t parent, const char *name, bool removed)
+{
+    uint64_t dir = 0;
+    struct ckpt_run *run = NULL;
+    enum ckpt_err err = ckpt_catalog_subdir(p->engine->store, parent, name, &dir);
+    if (err == CKPT_OK) {
+        err = ckpt_keeper_run(p->engine->keeper, dir, false, &run);
+    }
+    if (err == CKPT_OK && (removed || !dir_is_there(p, dir))) {
+        err = run_lost(p, run);
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
+}
+
+static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const char *name, bool removed)
 {
     struct ckpt_txn *txn = NULL;
     struct ckpt_version v;
     struct going going = {.publisher = p, .dir = dir, .name = name};
-    enum ckpt_err err = ckpt_txn_read(p->engine->store->db, &txn);
+    enum ckpt_err err = dir_lost(p, dir, name, removed);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    err = ckpt_txn_read(p->engine->store->db, &txn);
     if (err == CKPT_OK) {
         err = ckpt_catalog_version_in(txn, dir, name, 0, &v);
     }
@@ -622,7 +675,7 @@ static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const cha
 static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
 {
     struct ckpt_publisher *p = arg;
-    enum ckpt_err err = CKPT_OK;
+    enum ckpt_err err = dir_is_there(p, run->dir) ? CKPT_OK : run_lost(p, run);
     for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
         struct ckpt_checkpoint *c = run->list[i];
         if (c->status == CKPT_STATUS_WRITING && !c->dropped) {
@@ -646,7 +699,7 @@ static enum ckpt_err take_gone(struct ckpt_publisher *p, bool *worked)
     ckpt_gone_take(p->engine, &list, &overflow);
     enum ckpt_err err = CKPT_OK;
     for (const struct ckpt_gone *gone = list; err == CKPT_OK && gone != NULL; gone = gone->next) {
-        err = name_lost(p, gone->dir, gone->name);
+        err = name_lost(p, gone->dir, gone->name, gone->removed);
     }
     *worked |= list != NULL;
     ckpt_gone_free(list);
@@ -709,12 +762,13 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
     bool hurry = engine->publish_done != asked;
     pthread_mutex_unlock(&engine->lock);
     bool more = false;
-    enum ckpt_err err = take_looks(p, worked);
+    /* What has gone by now is older than what is fresh now. */
+    enum ckpt_err err = take_gone(p, worked);
     if (err == CKPT_OK) {
-        err = take_captures(p, &more);
+        err = take_looks(p, worked);
     }
     if (err == CKPT_OK) {
-        err = take_gone(p, worked);
+        err = take_captures(p, &more);
     }
     if (err == CKPT_OK) {
         err = check_all(p, hurry);

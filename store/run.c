@@ -261,12 +261,15 @@ const struct ckpt_checkpoint *ckpt_run_number(const struct ckpt_run *run, uint32
 
 const struct ckpt_checkpoint *ckpt_run_latest(const struct ckpt_run *run)
 {
+    const struct ckpt_checkpoint *deleted = NULL;
     for (size_t i = run->count; i-- > 0;) {
-        if (ckpt_checkpoint_shown(run->list[i])) {
-            return run->list[i];
+        const struct ckpt_checkpoint *c = run->list[i];
+        if (ckpt_checkpoint_shown(c) && c->left != CKPT_LEFT_DELETED) {
+            return c;
         }
+        deleted = deleted == NULL && ckpt_checkpoint_shown(c) ? c : deleted;
     }
-    return NULL;
+    return deleted;
 }
 
 const struct ckpt_checkpoint *ckpt_run_best(const struct ckpt_run *run)

@@ -21,7 +21,7 @@ enum {
 static const char checkpoint_magic[4] = "CKP1";
 
 /* The flags of a checkpoint, and of a member. */
-enum { HAS_EPOCH = 1, HAS_STEP = 2, PINNED = 4, HIDDEN = 8, DROPPED = 16 };
+enum { HAS_EPOCH = 1, HAS_STEP = 2, PINNED = 4, HIDDEN = 8, DROPPED = 16, FORMER = 32 };
 enum { DIRECTORY = 1, ALIAS = 2, INVALID = 4, REPLACED = 8, GONE = 16, MEMBER_FLAGS = 31 };
 
 static void checkpoint_key(uint8_t key[CHECKPOINT_KEY], uint64_t run, uint32_t number)
@@ -92,7 +92,7 @@ enum ckpt_err ckpt_checkpoint_pack(const struct ckpt_checkpoint *c, struct ckpt_
         return CKPT_ERR_INVALID;
     }
     unsigned flags = (c->has_epoch ? HAS_EPOCH : 0U) | (c->has_step ? HAS_STEP : 0U) | (c->pinned ? PINNED : 0U) |
-                     (c->hidden ? HIDDEN : 0U) | (c->dropped ? DROPPED : 0U);
+                     (c->hidden ? HIDDEN : 0U) | (c->dropped ? DROPPED : 0U) | (c->former ? FORMER : 0U);
     ckpt_pack_bytes(p, checkpoint_magic, sizeof checkpoint_magic);
     ckpt_pack_u8(p, (uint8_t)c->status);
     ckpt_pack_u8(p, (uint8_t)c->framework);
@@ -217,12 +217,13 @@ static void unpack_checkpoint(struct ckpt_unpack *u, struct ckpt_checkpoint *c)
     c->status = (enum ckpt_status)unpack_enum(u, CKPT_STATUS_INVALID + 1);
     c->framework = (enum ckpt_framework)unpack_enum(u, CKPT_FRAMEWORKS);
     c->holds = (enum ckpt_holds)unpack_enum(u, CKPT_HOLDINGS);
-    unsigned flags = unpack_enum(u, 2 * DROPPED);
+    unsigned flags = unpack_enum(u, 2 * FORMER);
     c->has_epoch = (flags & HAS_EPOCH) != 0;
     c->has_step = (flags & HAS_STEP) != 0;
     c->pinned = (flags & PINNED) != 0;
     c->hidden = (flags & HIDDEN) != 0;
     c->dropped = (flags & DROPPED) != 0;
+    c->former = (flags & FORMER) != 0;
     c->left = (enum ckpt_left)unpack_enum(u, CKPT_LEFT_DELETED + 1);
     c->epoch_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);
     c->step_from = (enum ckpt_from)unpack_enum(u, CKPT_FROM_USER + 1);

@@ -84,7 +84,7 @@ json_t *judged_row(struct tool *tool, const struct ckpt_run *run, size_t i, cons
 
 bool judged_listed(const struct ckpt_checkpoint *c)
 {
-    return !c->hidden && !c->dropped;
+    return !c->hidden && !c->dropped && !c->former;
 }
 
 void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, char *text, size_t size)
@@ -99,6 +99,7 @@ void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, c
         ckpt_run_final(run) == c ? "final" : NULL,
         c->pinned ? "pinned" : NULL,
         c->dropped  ? "dropped"
+        : c->former ? "with its run"
         : c->hidden ? "rotated"
                     : NULL,
         left,

@@ -146,8 +146,8 @@ void ckpt_engine_save_dirs(struct ckpt_engine *engine);
 CKPT_MUST_USE enum ckpt_err ckpt_engine_dir_moved(struct ckpt_engine *engine, int fd);
 
 /* After NAME in directory DIRFD was unlinked, moved away, replaced by a rename, or removed as a directory: remembers it for
-   whoever keeps track of checkpoints. Cheap. */
-void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name);
+   whoever keeps track of checkpoints. REMOVED: a directory was removed, so one that is there later is another one. Cheap. */
+void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name, bool removed);
 
 /*
  * Held for reading around every change of a name below live/ (create, link, unlink, rename, ...), and from looking

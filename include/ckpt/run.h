@@ -94,6 +94,7 @@ struct ckpt_checkpoint {
     bool pinned;
     bool hidden;  /* rotated: to be had back until its grace is over */
     bool dropped; /* its bytes are gone, this is a record */
+    bool former;  /* it went with its run's directory: one that was made anew in its place is another run. Not shown */
     enum ckpt_left left; /* the trainer has overwritten or deleted all of its live files */
     int64_t left_ns;
     int64_t hidden_ns;
@@ -116,7 +117,7 @@ struct ckpt_checkpoint {
     uint64_t at_sequence;
 };
 
-/* Whether it is shown: published, and not rotated. */
+/* Whether it is shown: published, not rotated, and of the present run. */
 bool ckpt_checkpoint_shown(const struct ckpt_checkpoint *c);
 /* Sum over the members. */
 uint64_t ckpt_checkpoint_size(const struct ckpt_checkpoint *c);
@@ -154,7 +155,7 @@ struct ckpt_run {
     size_t indexed_room; /* of each */
 };
 
-/* Each NULL when there is none. The final one is the latest of a run that is finished, or the one whose name says so
+/* Each NULL when there is none. The latest is the newest that nobody has deleted, if there is one. The final one is the latest of a run that is finished, or the one whose name says so
    (model_final.pt). Of several with that epoch or step the newest. Only what is shown (ckpt_checkpoint_shown). */
 const struct ckpt_checkpoint *ckpt_run_latest(const struct ckpt_run *run);
 const struct ckpt_checkpoint *ckpt_run_best(const struct ckpt_run *run);

@@ -333,7 +333,7 @@ class Interrupted(CheckpointCase):
         self.assertEqual(torch.load(self.path("epoch", "1", "checkpoint.pt"))["epoch"], 1)
 
     def test_a_reader_of_best_keeps_what_it_has_opened(self):
-        """Better ones come, the policy lets the old one go for good: the open handle reads its bytes to the end."""
+        """Better ones come, and the policy would let the old one go: while it is open it stays, and then it goes."""
         def save(epoch):
             torch.save({"model": torch.randn(400_000, generator=torch.Generator().manual_seed(epoch)), "epoch": epoch},
                        self.path(f"mlp_epoch_{epoch}_valLoss_{1 / epoch:.2f}.pt"))
@@ -347,12 +347,14 @@ class Interrupted(CheckpointCase):
             self.policy("keep last 1\nkeep best 1\ngrace 0s\n")
             save(2)
             save(3)
-            wait_for("epoch 1 to be gone", timeout=10, condition=lambda: not os.path.exists(
-                self.path(first)) and not os.path.exists(self.view("epoch", "1")))
+            self.mount.ckpt("rotate", self.mount.relative(self.dir))
+            self.assertEqual(sorted(os.listdir(self.view("epoch"))), ["1", "3"])
             self.assertEqual(torch.load(self.view("best", "checkpoint.pt"))["epoch"], 3)
             self.assertEqual(os.fstat(reader.fileno()).st_size, len(expected))
             self.same(head + reader.read(), expected, "the handle of the old best")
             self.same(alias.read(), expected, "the handle of the old best by its alias")
+        wait_for("epoch 1 to be gone", timeout=20, condition=lambda: not os.path.exists(
+            self.path(first)) and not os.path.exists(self.view("epoch", "1")))
 
 
 class OrdinaryTools(CheckpointCase):

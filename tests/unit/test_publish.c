@@ -2,7 +2,7 @@
  * Captures become checkpoints: what is saved, in steps, and what the runs look like then.
  *
  * A step is what the filesystem tells the engine: "save PATH CONTENT" (a file is written and closed), "log PATH CONTENT" (the same of a file that
- * isn't captured), "open PATH CONTENT" (a file that stays open for writing), "close PATH", "rm PATH", "mv PATH PATH", "mvdir PATH PATH", "quiet"
+ * isn't captured), "open PATH CONTENT" (a file that stays open for writing), "close PATH", "rm PATH", "rmdir PATH", "mv PATH PATH", "mvdir PATH PATH", "quiet"
  * (waits as long as makes a quiet period), "restart". CONTENT beginning with "@" is a file of tests/files/inspect.
  *
  * A checkpoint is written as
@@ -158,13 +158,13 @@ static void put(struct world *w, const char *path, const char *content, bool kee
     close(fd);
 }
 
-static void tell_gone(struct world *w, const char *path)
+static void tell_gone(struct world *w, const char *path, bool removed)
 {
     char parent[256];
     const char *slash = strrchr(path, '/');
     (void)snprintf(parent, sizeof parent, "%.*s", slash == NULL ? 1 : (int)(slash - path), slash == NULL ? "." : path);
     int dirfd = openat(ckpt_store_livefd(w->store), parent, O_PATH | O_DIRECTORY);
-    ckpt_engine_name_gone(w->engine, dirfd, slash == NULL ? path : slash + 1);
+    ckpt_engine_name_gone(w->engine, dirfd, slash == NULL ? path : slash + 1, removed);
     close(dirfd);
 }
 
@@ -178,7 +178,7 @@ static void move(struct world *w, const char *from, const char *to, bool directo
         assert_ok(ckpt_engine_dir_moved(w->engine, fd));
     } else {
         assert_ok(ckpt_engine_capture(w->engine, fd));
-        tell_gone(w, from);
+        tell_gone(w, from, false);
     }
     close(fd);
 }
@@ -205,7 +205,10 @@ static void do_step(struct world *w, const char *step)
         close_open(w, path);
     } else if (strcmp(verb, "rm") == 0) {
         assert_int_equal(unlinkat(ckpt_store_livefd(w->store), path, 0), 0);
-        tell_gone(w, path);
+        tell_gone(w, path, false);
+    } else if (strcmp(verb, "rmdir") == 0) {
+        assert_int_equal(unlinkat(ckpt_store_livefd(w->store), path, AT_REMOVEDIR), 0);
+        tell_gone(w, path, true);
     } else if (strcmp(verb, "mv") == 0 || strcmp(verb, "mvdir") == 0) {
         move(w, path, more, verb[2] == 'd');
     } else if (strcmp(verb, "quiet") == 0) {
@@ -259,7 +262,9 @@ static void write_checkpoint(char *text, const struct ckpt_checkpoint *c)
     if (c->has_step) {
         n += (size_t)snprintf(text + n, TEXT - n, " step=%" PRIu64, c->step);
     }
-    n += (size_t)snprintf(text + n, TEXT - n, "%s%s", left[c->left], c->dropped ? " dropped" : "");
+    n += (size_t)snprintf(text + n, TEXT - n, "%s%s", left[c->left], c->dropped  ? " dropped"
+                           : c->former ? " former"
+                                       : "");
     for (size_t i = 0; i < c->n_values; i++) {
         n += (size_t)snprintf(text + n, TEXT - n, " %s=%g", c->values[i].name, c->values[i].value);
     }
@@ -347,6 +352,12 @@ static void files_of_a_run(void **state)
          "#2 complete unknown epoch=2 { net_epoch_2.pt@1 }\n"},
         {"deleted while nobody looked", "j", {"save j/net_epoch_1.pt one", "rm j/net_epoch_1.pt", "restart"},
          "#1 complete unknown epoch=1 deleted { net_epoch_1.pt@1- }\n"},
+        {"removed with its run, and another one in its place", "n",
+         {"save n/net_epoch_1.pt one", "save n/net_epoch_2.pt two", "rm n/net_epoch_1.pt", "rm n/net_epoch_2.pt", "rmdir n",
+          "save n/net_epoch_2.pt other", "save n/net_epoch_1.pt one"},
+         "#1 complete unknown epoch=1 { net_epoch_1.pt@1 }\n"
+         "#2 complete unknown epoch=2 overwritten former { net_epoch_2.pt@1- }\n"
+         "#3 complete unknown epoch=2 { net_epoch_2.pt@2 }\n"},
         {"renamed from a temporary name", "k", {"log k/net_epoch_1.pt.tmp one", "mv k/net_epoch_1.pt.tmp k/net_epoch_1.pt"},
          "#1 complete unknown epoch=1 { net_epoch_1.pt@1 }\n"},
         {"cut short", "l", {"save l/net_epoch_1.safetensors \x10", "save l/net_epoch_2.npz PK"},

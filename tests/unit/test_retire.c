@@ -756,8 +756,8 @@ static enum ckpt_err run_gone(struct ckpt_engine *engine, struct ckpt_command *c
     ckpt_gone_free(list);
     for (size_t i = 0; i < call->n; i++) {
         snprintf(name, sizeof name, "%zu.pt", i);
-        ckpt_engine_name_gone(engine, live, name);
-        ckpt_engine_name_gone(engine, plain, name); /* nothing was ever captured there */
+        ckpt_engine_name_gone(engine, live, name, false);
+        ckpt_engine_name_gone(engine, plain, name, false); /* nothing was ever captured there */
     }
     ckpt_gone_take(engine, &list, &overflow);
     call->free = overflow;
