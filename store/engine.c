@@ -740,7 +740,9 @@ static int64_t idle_time(struct ckpt_engine *engine)
 {
     int64_t wait = -1;
     if (ckpt_pending_next(engine, &wait) != NULL) {
+        /* It has become ready while the last step was under way, or there is no space. */
         wait = engine->space_retry - ckpt_now_ms();
+        wait = wait < 0 ? 0 : wait;
     }
     int64_t publish = ckpt_publish_wait(engine->publisher);
     if (publish >= 0 && (wait < 0 || publish < wait)) {
@@ -753,6 +755,13 @@ static int64_t idle_time(struct ckpt_engine *engine)
         wait = HOT_CHECK_MS;
     }
     return wait < 1 ? 1 : wait;
+}
+
+/* With engine->lock: somebody has begun to wait while the last step was under way. */
+static bool is_waited_for(const struct ckpt_engine *engine)
+{
+    bool publish = engine->publish_done != engine->publish_asked && ckpt_now_ms() >= engine->publish_retry;
+    return publish || (engine->hurry > 0 && engine->judging > 0);
 }
 
 static void *run(void *arg)
@@ -771,7 +780,7 @@ static void *run(void *arg)
             /* Whoever waits may have begun before somebody else's failed sync. */
             pthread_cond_broadcast(&engine->quiet);
         }
-        if (!worked && !engine->stop && engine->commands == NULL) {
+        if (!worked && !engine->stop && engine->commands == NULL && !is_waited_for(engine)) {
             int64_t ms = idle_time(engine);
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);

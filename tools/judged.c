@@ -90,13 +90,15 @@ bool judged_listed(const struct ckpt_checkpoint *c)
 void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, char *text, size_t size)
 {
     size_t used = 0;
+    /* Asked for every one of them, and looked for among all of them. */
+    bool may_be_final = run->finished || strcmp(c->group, "final") == 0;
     const char *left = c->left == CKPT_LEFT_OVERWRITTEN ? "overwritten"
                        : c->left == CKPT_LEFT_DELETED   ? "deleted"
                                                         : NULL;
     const char *const fixed[] = {
         ckpt_run_best(run) == c ? "best" : NULL,
         ckpt_run_latest(run) == c ? "latest" : NULL,
-        ckpt_run_final(run) == c ? "final" : NULL,
+        may_be_final && ckpt_run_final(run) == c ? "final" : NULL,
         c->pinned ? "pinned" : NULL,
         c->dropped  ? "dropped"
         : c->former ? "with its run"
