@@ -492,6 +492,14 @@ static enum ckpt_err take_fresh(struct ckpt_publisher *p, struct batch *batch, c
     if (err == CKPT_OK && !place.skip) {
         err = assemble(p, batch, fresh, &v, &place);
     }
+    if (err == CKPT_ERR_CORRUPT) {
+        /* One damaged row must not keep all other runs from being seen. */
+        ckpt_reportf(CKPT_REPORT(p->engine), CKPT_ERROR,
+                     "version %" PRIu32 " of %s was recorded but can't be made a checkpoint of, because the database is "
+                     "damaged there; \"ckpt log\" has it, \"ckpt verify\" says more",
+                     fresh->number, fresh->name);
+        err = CKPT_OK;
+    }
     /* Forgotten meanwhile, or without a way up: there is nothing to make of it. */
     return err == CKPT_ERR_NOT_FOUND || err == CKPT_ERR_INVALID ? CKPT_OK : err;
 }
