@@ -58,6 +58,7 @@ class Sample(unittest.TestCase):
             return file.read()
 
     def check_contents(self):
+        self.mount.flush()  # views follow when checkpoints were made of what the store has
         for path, sha in self.CONTENTS.items():
             self.assertEqual(file_sha(os.path.join(self.mount.root, path)), sha, path)
 
