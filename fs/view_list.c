@@ -93,12 +93,13 @@ static int list_members(const struct ckpt_checkpoint *c, const struct view_node 
 {
     char link[NAME_MAX + 1];
     size_t n = 0;
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     struct entry *entries = calloc(c->n_members + 1, sizeof *entries);
     if (entries == NULL) {
         return ENOMEM;
     }
     for (size_t i = 0; i < c->n_members; i++) {
-        const char *rest = view_below(ckpt_member_shown(c, &c->members[i]), in->inside);
+        const char *rest = view_below(ckpt_member_shown(shape, &c->members[i]), in->inside);
         size_t length = rest == NULL ? 0 : view_component(rest);
         if (length > 0) {
             entries[n++] = (struct entry){

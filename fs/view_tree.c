@@ -97,7 +97,7 @@ static bool parse_number(const char *name, uint64_t *number)
 void view_link_name(const struct ckpt_checkpoint *c, char out[NAME_MAX + 1])
 {
     const struct ckpt_member *m = ckpt_checkpoint_main(c);
-    const char *shown = m == NULL ? NULL : ckpt_member_shown(c, m);
+    const char *shown = m == NULL ? NULL : ckpt_member_shown(ckpt_checkpoint_shape(c), m);
     const char *slash = shown == NULL ? NULL : strrchr(shown, '/');
     const char *file = slash == NULL ? shown : slash + 1;
     const char *dot = file == NULL ? NULL : strrchr(file, '.');
@@ -252,10 +252,10 @@ static void find_within(const struct ckpt_checkpoint *c, const struct view_node 
 {
     char link[NAME_MAX + 1];
     size_t n = strlen(name);
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        /* Where it is shown is the end of its path, and not as quick to tell. */
-        const char *rest = strstr(m->path, name) == NULL ? NULL : view_below(ckpt_member_shown(c, m), in->inside);
+        const char *rest = view_below(ckpt_member_shown(shape, m), in->inside);
         if (rest == NULL || view_component(rest) != n || memcmp(rest, name, n) != 0) {
             continue;
         }
@@ -342,7 +342,7 @@ int view_readlink(struct ckptfs *fs, struct inode *inode, char *target, size_t s
     const struct ckpt_member *m = ckpt_checkpoint_main(c);
     err = m == NULL ? ENOENT : 0;
     if (err == 0) {
-        snprintf(target, size, "%s", ckpt_member_shown(c, m));
+        snprintf(target, size, "%s", ckpt_member_shown(ckpt_checkpoint_shape(c), m));
     }
     ckpt_runs_release(fs->runs);
     return err;

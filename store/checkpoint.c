@@ -322,23 +322,38 @@ uint64_t ckpt_checkpoint_added(const struct ckpt_checkpoint *c)
     return sum;
 }
 
-/* A checkpoint whose own names are all aliases (last.pt alone) is shown by these. */
-static bool only_aliases(const struct ckpt_checkpoint *c)
+struct ckpt_shape ckpt_checkpoint_shape(const struct ckpt_checkpoint *c)
 {
+    struct ckpt_shape shape = {.only_aliases = true, .one_directory = true};
+    const struct ckpt_member *first = NULL;
     for (size_t i = 0; i < c->n_members; i++) {
-        if (!c->members[i].replaced && !c->members[i].alias) {
-            return false;
+        const struct ckpt_member *m = &c->members[i];
+        if (m->replaced || m->alias) {
+            continue;
         }
+        first = first == NULL ? m : first;
+        shape.only_aliases = false;
+        shape.one_directory = shape.one_directory && m->directory && m->root == first->root &&
+                              strncmp(m->path, first->path, m->root) == 0;
     }
-    return true;
+    return shape;
+}
+
+const char *ckpt_member_shown(struct ckpt_shape shape, const struct ckpt_member *m)
+{
+    if (m->replaced || (m->alias && !shape.only_aliases)) {
+        return NULL;
+    }
+    return m->directory && shape.one_directory && m->path[m->root] == '/' ? m->path + m->root + 1 : m->path;
 }
 
 const struct ckpt_member *ckpt_checkpoint_main(const struct ckpt_checkpoint *c)
 {
     const struct ckpt_member *best = NULL;
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        if (m->directory || ckpt_member_shown(c, m) == NULL) {
+        if (m->directory || ckpt_member_shown(shape, m) == NULL) {
             continue;
         }
         unsigned full = ckpt_holds_fullness(m->holds);
@@ -348,28 +363,4 @@ const struct ckpt_member *ckpt_checkpoint_main(const struct ckpt_checkpoint *c)
         }
     }
     return best;
-}
-
-/* Whether all of it is one directory. */
-static bool is_directory(const struct ckpt_checkpoint *c, const struct ckpt_member *one)
-{
-    for (size_t i = 0; i < c->n_members; i++) {
-        const struct ckpt_member *m = &c->members[i];
-        if (!m->replaced && !m->alias &&
-            (!m->directory || m->root != one->root || strncmp(m->path, one->path, m->root) != 0)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-const char *ckpt_member_shown(const struct ckpt_checkpoint *c, const struct ckpt_member *m)
-{
-    if (m->replaced || (m->alias && !only_aliases(c))) {
-        return NULL;
-    }
-    if (m->directory) {
-        return is_directory(c, m) && m->path[m->root] == '/' ? m->path + m->root + 1 : m->path;
-    }
-    return m->path;
 }

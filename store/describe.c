@@ -195,9 +195,10 @@ static json_t *metrics_of(bool *failed, const struct ckpt_checkpoint *c)
 static json_t *files_of(bool *failed, const struct ckpt_checkpoint *c)
 {
     json_t *files = json_array();
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        const char *shown = ckpt_member_shown(c, m);
+        const char *shown = ckpt_member_shown(shape, m);
         if (shown == NULL) {
             continue;
         }

@@ -208,9 +208,9 @@ enum ckpt_err ckpt_engine_finish(struct ckpt_engine *engine, uint64_t run, bool 
 
 /* ---- undelete ---- */
 
-static bool is_shown(const struct ckpt_checkpoint *c, const struct ckpt_member *m)
+static bool is_shown(struct ckpt_shape shape, const struct ckpt_member *m)
 {
-    return ckpt_member_shown(c, m) != NULL;
+    return ckpt_member_shown(shape, m) != NULL;
 }
 
 static enum ckpt_err run_undelete(struct ckpt_engine *engine, struct ckpt_command *command)
@@ -241,8 +241,9 @@ static enum ckpt_err run_undelete(struct ckpt_engine *engine, struct ckpt_comman
     if (err != CKPT_OK) {
         return err;
     }
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     for (size_t i = 0; i < c->n_members; i++) {
-        c->members[i].gone = c->members[i].gone && !is_shown(c, &c->members[i]);
+        c->members[i].gone = c->members[i].gone && !is_shown(shape, &c->members[i]);
     }
     c->pinned = true;
     c->hidden = false;

@@ -50,7 +50,7 @@ struct ckpt_retention {
 CKPT_MUST_USE enum ckpt_err ckpt_retain_apply(struct ckpt_retention *retention);
 
 /* The live names of those members of C for which WANTED, for the caller to free. */
-typedef bool ckpt_member_fn(const struct ckpt_checkpoint *c, const struct ckpt_member *m);
+typedef bool ckpt_member_fn(struct ckpt_shape shape, const struct ckpt_member *m);
 CKPT_MUST_USE enum ckpt_err ckpt_retain_names(const struct ckpt_checkpoint *c, ckpt_member_fn *wanted,
                                               struct ckpt_live_name **names, size_t *n);
 

@@ -41,23 +41,29 @@ static enum deed deed_of(const struct ckpt_checkpoint *c, const struct ckpt_poli
 
 /* ---- names ---- */
 
-static bool is_live(const struct ckpt_checkpoint *c, const struct ckpt_member *m)
+static bool is_live(const struct ckpt_member *m)
 {
-    (void)c;
     return !m->gone && !m->replaced;
+}
+
+static bool wants_live(struct ckpt_shape shape, const struct ckpt_member *m)
+{
+    (void)shape;
+    return is_live(m);
 }
 
 enum ckpt_err ckpt_retain_names(const struct ckpt_checkpoint *c, ckpt_member_fn *wanted, struct ckpt_live_name **out,
                                 size_t *n)
 {
     struct ckpt_live_name *names = calloc(c->n_members + 1, sizeof *names);
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     size_t count = 0;
     if (names == NULL) {
         return CKPT_ERR_NOMEM;
     }
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        if (wanted(c, m)) {
+        if (wanted(shape, m)) {
             names[count].dir = m->dir;
             names[count].number = m->number;
             memcpy(names[count++].name, m->name, strnlen(m->name, NAME_MAX));
@@ -143,7 +149,7 @@ static enum ckpt_err find_leaving(struct ckpt_retention *r, const struct ckpt_ch
     for (size_t i = 0; err == CKPT_OK && i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
         bool shared = false;
-        if (!is_live(c, m)) {
+        if (!is_live(m)) {
             continue;
         }
         err = is_shared(r, txn, c, m, &shared);
@@ -233,7 +239,7 @@ static enum ckpt_err show(struct ckpt_retention *r, struct ckpt_checkpoint *c)
 {
     struct ckpt_live_name *names = NULL;
     size_t n = 0;
-    enum ckpt_err err = ckpt_retain_names(c, is_live, &names, &n);
+    enum ckpt_err err = ckpt_retain_names(c, wants_live, &names, &n);
     if (err == CKPT_OK && n > 0) {
         err = ckpt_revive(r->engine, names, n);
     }
@@ -256,7 +262,7 @@ static enum ckpt_err show(struct ckpt_retention *r, struct ckpt_checkpoint *c)
 static bool has_live_name(const struct ckpt_checkpoint *c)
 {
     for (size_t i = 0; i < c->n_members; i++) {
-        if (is_live(c, &c->members[i])) {
+        if (is_live(&c->members[i])) {
             return true;
         }
     }

@@ -126,8 +126,14 @@ uint64_t ckpt_checkpoint_added(const struct ckpt_checkpoint *c);
 /* The member that stands for it: the fullest one of those that aren't in directories, its own names before aliases; NULL:
    it is a directory. */
 const struct ckpt_member *ckpt_checkpoint_main(const struct ckpt_checkpoint *c);
+/* What the place of each member depends on: a walk over all of them, so it is taken once for many. Of what a checkpoint is now. */
+struct ckpt_shape {
+    bool only_aliases;  /* last.pt alone: shown by them */
+    bool one_directory; /* shown as what is in it */
+};
+struct ckpt_shape ckpt_checkpoint_shape(const struct ckpt_checkpoint *c);
 /* Where a member stands in the checkpoint as users see it: a file's name, or the path within the directory. NULL: not shown. */
-const char *ckpt_member_shown(const struct ckpt_checkpoint *c, const struct ckpt_member *m);
+const char *ckpt_member_shown(struct ckpt_shape shape, const struct ckpt_member *m);
 const struct ckpt_value *ckpt_checkpoint_value(const struct ckpt_checkpoint *c, const char *name);
 
 struct ckpt_run {

@@ -17,13 +17,14 @@ static const uint8_t fuzz_key[12] = {0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 3};
 static inline void fuzz_ask(const struct ckpt_checkpoint *c)
 {
     const struct ckpt_member *main = ckpt_checkpoint_main(c);
-    fuzz_check(main == NULL || ckpt_member_shown(c, main) != NULL);
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
+    fuzz_check(main == NULL || ckpt_member_shown(shape, main) != NULL);
     fuzz_check(ckpt_framework_name(c->framework) != NULL && ckpt_holds_name(c->holds) != NULL);
     (void)ckpt_checkpoint_size(c);
     (void)ckpt_checkpoint_added(c);
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        const char *shown = ckpt_member_shown(c, m);
+        const char *shown = ckpt_member_shown(shape, m);
         fuzz_check(strlen(m->name) > 0 && strlen(m->name) <= NAME_MAX && strchr(m->name, '/') == NULL);
         fuzz_check(m->number > 0 && m->root <= strlen(m->path) && ckpt_holds_name(m->holds) != NULL);
         fuzz_check(shown == NULL || (shown >= m->path && shown <= m->path + strlen(m->path)));

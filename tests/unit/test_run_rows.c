@@ -566,9 +566,53 @@ static void what_fuzzing_kept(void **state)
     assert_true(sample_walk("fuzz/rows", replay, NULL) > 0);
 }
 
+/* "path:root" with the flags d (in a directory), a (alias), r (replaced) in front, and where each is shown. */
+static void members_are_shown_where_the_shape_of_all_says(void **state)
+{
+    static const struct {
+        const char *members[4];
+        const char *shown[4];
+    } table[] = {
+        {{" a.pt:4", "a last.pt:7", "r a.pt:4"}, {"a.pt", NULL, NULL}},
+        {{"a last.pt:7", "a best.pt:7", "r old.pt:6"}, {"last.pt", "best.pt", NULL}},
+        {{"d c-5/m.pt:3", "d c-5/sub/x:3", "rd c-4/m.pt:3"}, {"m.pt", "sub/x", NULL}},
+        {{"d c-5/m.pt:3", "d c-6/m.pt:3"}, {"c-5/m.pt", "c-6/m.pt"}},
+        {{"d c-5/m.pt:3", "d c-50/m.pt:4"}, {"c-5/m.pt", "c-50/m.pt"}},
+        {{"d c-5/m.pt:3", " a.pt:4"}, {"c-5/m.pt", "a.pt"}},
+        {{"d c-5/m.pt:3", "a last.pt:7"}, {"m.pt", NULL}},
+        {{"da last/m.pt:4", "da last/n.pt:4"}, {"m.pt", "n.pt"}},
+        {{"r a.pt:4"}, {NULL}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct ckpt_checkpoint *c = sample_checkpoint(7, 1, 1);
+        for (size_t j = 0; j < 4 && table[i].members[j] != NULL; j++) {
+            char flags[4] = "";
+            char path[32] = "";
+            int root = 0;
+            const char *text = table[i].members[j];
+            assert_int_equal(sscanf(text[0] == ' ' ? text : strchr(text, ' '), " %31[^:]:%d", path, &root), 2);
+            memcpy(flags, text, strcspn(text, " "));
+            struct ckpt_member *m = sample_member(c, 7, path, 1);
+            m->root = (uint16_t)root;
+            m->directory = strchr(flags, 'd') != NULL;
+            m->alias = strchr(flags, 'a') != NULL;
+            m->replaced = strchr(flags, 'r') != NULL;
+        }
+        struct ckpt_shape shape = ckpt_checkpoint_shape(c);
+        for (size_t j = 0; j < c->n_members; j++) {
+            const char *shown = ckpt_member_shown(shape, &c->members[j]);
+            assert_true(table[i].shown[j] == NULL ? shown == NULL
+                                                  : shown != NULL && strcmp(shown, table[i].shown[j]) == 0);
+        }
+        ckpt_checkpoint_free(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(members_are_shown_where_the_shape_of_all_says),
         cmocka_unit_test(every_field_comes_back),
         cmocka_unit_test(the_bytes_are_as_documented),
         cmocka_unit_test(damage_anywhere_is_refused_or_makes_sense),
