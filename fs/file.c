@@ -366,11 +366,13 @@ void op_create(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t 
                struct fuse_file_info *fi)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    struct inode *parent = inode_of(fs, parent_node);
+    struct inode *parent = make_in(req, parent_node);
     struct fuse_entry_param entry;
-    int err = parent->view != NULL || ckpt_store_stopped(fs->store)
-                  ? EROFS
-                  : create_or_find(req, parent, name, mode, fi, &entry);
+    if (parent == NULL) {
+        return;
+    }
+    int err = create_or_find(req, parent, name, mode, fi, &entry);
+    make_in_done(fs, parent_node, parent, &entry);
     if (err != 0) {
         fuse_reply_err(req, err);
         return;

@@ -40,6 +40,14 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
                const char *new_name, unsigned flags);
 
 /*
+ * Where entries can be made: the directory NODE, or the real directory that has taken the place of the view NODE. NULL: the
+ * reply, why not, has been sent. Else make_in_done follows, before the reply. It has the kernel ask each time for an ENTRY (may
+ * be NULL) that it has below a view: whoever removes it goes another way.
+ */
+struct inode *make_in(fuse_req_t req, fuse_ino_t node);
+void make_in_done(struct ckptfs *fs, fuse_ino_t node, struct inode *parent, struct fuse_entry_param *entry);
+
+/*
  * How a new entry gets its owner: made by the daemon (so that the host applies set-gid directories and default
  * ACLs), then given to the caller. create_mode is the mode to create with (umask applied unless the parent has a
  * default ACL); create_owner fixes owner and mode of the new O_PATH or open descriptor FD. 0 or an errno.

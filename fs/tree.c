@@ -53,16 +53,6 @@ int create_owner(fuse_req_t req, struct inode *parent, int fd, mode_t mode)
 
 /* ---- lookup ---- */
 
-static int lookup(struct ckptfs *fs, struct inode *parent, const char *name,
-                  struct fuse_entry_param *entry)
-{
-    if (parent->view != NULL) {
-        return view_lookup(fs, parent, name, entry);
-    }
-    int err = inode_lookup(fs, parent, name, entry);
-    return err == ENOENT ? view_lookup(fs, parent, name, entry) : err;
-}
-
 static void forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
 {
     if (inode->view != NULL) {
@@ -70,6 +60,37 @@ static void forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
     } else {
         inode_forget(fs, inode, lookups);
     }
+}
+
+static int lookup_view(fuse_req_t req, struct inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    int err = view_lookup(fs, parent, name, entry);
+    if (err == 0 && view_gives_way(req, parent, name)) {
+        forget(fs, inode_of(fs, entry->ino), 1);
+        err = ENOENT;
+    }
+    return err;
+}
+
+/* In a directory of live/. */
+static int lookup_live(fuse_req_t req, struct inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    int err = inode_lookup(fs, parent, name, entry);
+    return err == ENOENT ? lookup_view(req, parent, name, entry) : err;
+}
+
+static int lookup(fuse_req_t req, struct inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    struct inode *real = parent->view != NULL ? view_real(req, parent) : NULL;
+    if (real != NULL) {
+        int err = lookup_live(req, real, name, entry);
+        inode_forget(ckptfs_of(req), real, 1);
+        entry->entry_timeout = 0;
+        return err;
+    }
+    return parent->view != NULL ? lookup_view(req, parent, name, entry) : lookup_live(req, parent, name, entry);
 }
 
 static void reply_entry(fuse_req_t req, int err, const struct fuse_entry_param *entry)
@@ -84,9 +105,8 @@ static void reply_entry(fuse_req_t req, int err, const struct fuse_entry_param *
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct ckptfs *fs = ckptfs_of(req);
     struct fuse_entry_param entry;
-    int err = lookup(fs, inode_of(fs, parent), name, &entry);
+    int err = lookup(req, inode_of(ckptfs_of(req), parent), name, &entry);
     reply_entry(req, err, &entry);
 }
 
@@ -120,9 +140,37 @@ static void report_move(struct ckptfs *fs, enum ckpt_err err, const char *name)
 
 /* ---- making entries ---- */
 
-/* An entry has just been made by MADE == 0 (else errno is set): owner, lookup, reply. */
-static void finish_make(fuse_req_t req, struct inode *parent, const char *name, int made,
-                        mode_t mode, bool directory)
+/* Nothing changes once the store can't promise anything; in views nothing is made, but a real directory may replace them. */
+struct inode *make_in(fuse_req_t req, fuse_ino_t node)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, node);
+    int err = ckpt_store_stopped(fs->store) ? EROFS : 0;
+    if (err == 0 && parent->view != NULL) {
+        struct inode *real = view_real(req, parent);
+        err = real == NULL ? view_make_real(req, parent) : 0;
+        parent = real;
+    }
+    if (err != 0) {
+        fuse_reply_err(req, err);
+        return NULL;
+    }
+    return parent;
+}
+
+void make_in_done(struct ckptfs *fs, fuse_ino_t node, struct inode *parent, struct fuse_entry_param *entry)
+{
+    if (inode_node(fs, parent) != node) {
+        inode_forget(fs, parent, 1);
+        if (entry != NULL) {
+            entry->entry_timeout = 0;
+        }
+    }
+}
+
+/* An entry has just been made by MADE == 0 (else errno is set) in PARENT, of make_in(NODE): owner, lookup, reply. */
+static void finish_make(fuse_req_t req, fuse_ino_t node, struct inode *parent, const char *name, int made, mode_t mode,
+                        bool directory)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct fuse_entry_param entry;
@@ -139,54 +187,44 @@ static void finish_make(fuse_req_t req, struct inode *parent, const char *name, 
     if (err == 0) {
         err = inode_lookup(fs, parent, name, &entry);
     }
+    make_in_done(fs, node, parent, &entry);
     reply_entry(req, err, &entry);
-}
-
-/* Nothing changes in views, nor once the store can't promise anything. True when the reply has been
- * sent. */
-static bool refuse(fuse_req_t req, const struct inode *parent)
-{
-    if (parent->view != NULL || ckpt_store_stopped(ckptfs_of(req)->store)) {
-        fuse_reply_err(req, EROFS);
-        return true;
-    }
-    return false;
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode, dev_t rdev)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    struct inode *parent = inode_of(fs, parent_node);
-    if (refuse(req, parent)) {
+    struct inode *parent = make_in(req, parent_node);
+    if (parent == NULL) {
         return;
     }
     ckpt_engine_names_lock(fs->engine);
     int made = ckpt_host_mknodat(parent->fd, name, create_mode(req, parent, mode), rdev);
-    finish_make(req, parent, name, made, mode, false);
+    finish_make(req, parent_node, parent, name, made, mode, false);
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent_node, const char *name, mode_t mode)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    struct inode *parent = inode_of(fs, parent_node);
-    if (refuse(req, parent)) {
+    struct inode *parent = make_in(req, parent_node);
+    if (parent == NULL) {
         return;
     }
     ckpt_engine_names_lock(fs->engine);
     int made = ckpt_host_mkdirat(parent->fd, name, create_mode(req, parent, mode));
-    finish_make(req, parent, name, made, mode, true);
+    finish_make(req, parent_node, parent, name, made, mode, true);
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_node, const char *name)
 {
     struct ckptfs *fs = ckptfs_of(req);
-    struct inode *parent = inode_of(fs, parent_node);
-    if (refuse(req, parent)) {
+    struct inode *parent = make_in(req, parent_node);
+    if (parent == NULL) {
         return;
     }
     ckpt_engine_names_lock(fs->engine);
     int made = ckpt_host_symlinkat(target, parent->fd, name);
-    finish_make(req, parent, name, made, 0777, false);
+    finish_make(req, parent_node, parent, name, made, 0777, false);
 }
 
 /* The inode is claimed, so that it can't become another one on the host meanwhile. */
@@ -218,13 +256,13 @@ void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char 
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
-    struct inode *parent = inode_of(fs, new_parent);
-    struct fuse_entry_param entry;
+    struct fuse_entry_param entry = {0};
     if (inode->view != NULL) {
         fuse_reply_err(req, EXDEV);
         return;
     }
-    if (refuse(req, parent)) {
+    struct inode *parent = make_in(req, new_parent);
+    if (parent == NULL) {
         return;
     }
     inode_claim_wait(inode);
@@ -233,22 +271,17 @@ void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t new_parent, const char 
     if (err == 0) {
         err = inode_lookup(fs, parent, new_name, &entry);
     }
+    make_in_done(fs, new_parent, parent, &entry);
     reply_entry(req, err, &entry);
 }
 
 /* ---- removing entries ---- */
 
-static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *name, int flags)
+static int remove_from(struct ckptfs *fs, struct inode *parent, const char *name, int flags)
 {
-    struct ckptfs *fs = ckptfs_of(req);
-    struct inode *parent = inode_of(fs, parent_node);
     int err = 0;
-    if (parent->view != NULL) {
-        fuse_reply_err(req, view_remove(fs, parent, name));
-        return;
-    }
-    if (refuse(req, parent)) {
-        return;
+    if (ckpt_store_stopped(fs->store)) {
+        return EROFS;
     }
     if ((flags & AT_REMOVEDIR) != 0) {
         ckpt_engine_save_dirs(fs->engine);
@@ -262,6 +295,21 @@ static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *nam
         ckpt_engine_name_gone(fs->engine, parent->fd, name, (flags & AT_REMOVEDIR) != 0);
     } else if (err == ENOENT) {
         err = view_remove(fs, parent, name);
+    }
+    return err;
+}
+
+static void remove_entry(fuse_req_t req, fuse_ino_t parent_node, const char *name, int flags)
+{
+    struct ckptfs *fs = ckptfs_of(req);
+    struct inode *parent = inode_of(fs, parent_node);
+    struct inode *real = parent->view != NULL ? view_real(req, parent) : NULL;
+    int err = 0;
+    if (real != NULL) {
+        err = remove_from(fs, real, name, flags);
+        inode_forget(fs, real, 1);
+    } else {
+        err = parent->view != NULL ? view_remove(fs, parent, name) : remove_from(fs, parent, name, flags);
     }
     fuse_reply_err(req, err);
 }
@@ -393,24 +441,39 @@ static bool is_view(struct ckptfs *fs, struct inode *parent, const char *name)
     return true;
 }
 
+/* Between directories of live/. */
+static int rename_live(struct ckptfs *fs, struct inode *from, const char *name, struct inode *to, const char *new_name,
+                       unsigned flags)
+{
+    int err = rename_entry(fs, from, name, to, new_name, flags);
+    /* A view's name exists but can't be moved. */
+    bool view = err == ENOENT && (is_view(fs, from, name) || ((flags & RENAME_EXCHANGE) != 0 && is_view(fs, to, new_name)));
+    return view ? EROFS : err;
+}
+
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                const char *new_name, unsigned flags)
 {
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *from = inode_of(fs, parent);
-    struct inode *to = inode_of(fs, new_parent);
+    struct inode *real = from->view != NULL ? view_real(req, from) : NULL;
+    struct inode *to = NULL;
+    int err = 0;
     if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
-        fuse_reply_err(req, EINVAL);
-        return;
-    }
-    if (refuse(req, from) || refuse(req, to)) {
-        return;
-    }
-    int err = rename_entry(fs, from, name, to, new_name, flags);
-    /* A view's name exists but can't be moved. */
-    if (err == ENOENT && (is_view(fs, from, name) ||
-                          ((flags & RENAME_EXCHANGE) != 0 && is_view(fs, to, new_name)))) {
+        err = EINVAL;
+    } else if ((from->view != NULL && real == NULL) ||
+               ((flags & RENAME_EXCHANGE) != 0 && inode_of(fs, new_parent)->view != NULL)) {
         err = EROFS;
     }
-    fuse_reply_err(req, err);
+    bool replied = err == 0 && (to = make_in(req, new_parent)) == NULL;
+    if (to != NULL) {
+        err = rename_live(fs, real != NULL ? real : from, name, to, new_name, flags);
+        make_in_done(fs, new_parent, to, NULL);
+    }
+    if (real != NULL) {
+        inode_forget(fs, real, 1);
+    }
+    if (!replied) {
+        fuse_reply_err(req, err);
+    }
 }

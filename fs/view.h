@@ -10,8 +10,8 @@
  *     RUN/.ckpt/policy               the policy that applies in RUN; writing it sets RUN's
  *     RUN/.ckpt/early_stop           "1" once training should stop, else "0"
  *
- * With views=visible all but info.json, policy and early_stop also stand in RUN itself, unless a real entry has the name or
- * somebody has removed the view there. What has nothing to show isn't there. A directory above at least two runs has latest/,
+ * With views=visible all but info.json, policy and early_stop also stand in RUN itself, unless a real entry has the name, somebody is
+ * about to make one, or has removed the view there. What has nothing to show isn't there. A directory above at least two runs has latest/,
  * best/ and top/ over all of them (view_run.h).
  *
  *     view.c       nodes: what the kernel knows, stat, reading a version
@@ -19,6 +19,7 @@
  *     view_list.c  listing
  *     view_run.c   which checkpoint a view shows
  *     view_rank.c  the order of checkpoints by a metric
+ *     view_real.c  giving way to real entries
  *     view_text.c  info.json, policy, early_stop
  *
  * A directory's node is a place in that language and holds no state: what it shows comes from the catalog at every request.
@@ -96,6 +97,18 @@ int view_each(struct ckptfs *fs, struct inode *directory, view_entry_fn *fn, voi
    succeeds (so "rm -rf RUN" works), touching nothing else. Below .ckpt: EROFS. ENOENT when it is no
    view entry. */
 int view_remove(struct ckptfs *fs, struct inode *parent, const char *name);
+
+/* Whether the caller is about to make NAME in PARENT, where a view has that name: then it isn't there for him. */
+bool view_gives_way(fuse_req_t req, struct inode *parent, const char *name);
+
+/* An entry is to be made in the view DIRECTORY. Reached beside the run's files: makes a real directory, empty, of its path, so that the
+   view is gone from there, and returns ESTALE, upon which the kernel walks the path again and finds that one. Else EROFS, or another
+   errno. */
+int view_make_real(fuse_req_t req, struct inode *directory);
+
+/* The real directory that has taken the place of the view DIRECTORY, in which somebody still stands, or that he has open: what he asks
+   for is meant for that one. One lookup is counted on it (inode_forget). NULL: there is none, or it isn't the caller's. */
+struct inode *view_real(fuse_req_t req, struct inode *directory);
 
 /* Opening and reading a version, from file.c. 0 or an errno. */
 int view_open(struct ckptfs *fs, struct inode *inode, struct fuse_file_info *fi);
