@@ -150,6 +150,7 @@ static void free_pieces(struct pieces *pieces)
 static enum ckpt_err collect(struct tool *tool, const struct ckpt_checkpoint *c, const char *inside, struct pieces *pieces)
 {
     const struct ckpt_member *main = ckpt_checkpoint_main(c);
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     bool alias = strncmp(inside, "checkpoint.", strlen("checkpoint.")) == 0;
     enum ckpt_err err = CKPT_OK;
     pieces->id = c->id;
@@ -159,7 +160,7 @@ static enum ckpt_err collect(struct tool *tool, const struct ckpt_checkpoint *c,
     }
     for (size_t i = 0; err == CKPT_OK && i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
-        const char *shown = ckpt_member_shown(c, m);
+        const char *shown = ckpt_member_shown(shape, m);
         if (shown == NULL || (inside[0] != '\0' && strcmp(shown, inside) != 0 && !(alias && m == main))) {
             continue;
         }

@@ -35,9 +35,10 @@ static bool view_of(const struct ckpt_run *run, const struct ckpt_checkpoint *c,
 /* The one file that is shown of C; NULL: there are several, or it is a directory. */
 static const char *only_file(const struct ckpt_checkpoint *c)
 {
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     const char *only = NULL;
     for (size_t i = 0; i < c->n_members; i++) {
-        const char *shown = ckpt_member_shown(c, &c->members[i]);
+        const char *shown = ckpt_member_shown(shape, &c->members[i]);
         if (shown != NULL && (only != NULL || c->members[i].directory)) {
             return NULL;
         }
