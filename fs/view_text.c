@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Begins the line in front of a policy that stands elsewhere. It isn't taken for a part of it when it is written back. */
 #define INHERITED "# inherited from "
@@ -31,7 +32,36 @@ static struct view_handle *handle_of(const struct fuse_file_info *fi)
     return (struct view_handle *)(uintptr_t)fi->fh;
 }
 
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
 /* ---- what they say ---- */
+
+/* With what the policy says of it, like "ckpt ls": who has it open, and who started from it, isn't asked. */
+static enum ckpt_err describe(struct ckptfs *fs, const struct ckpt_run *run, const struct ckpt_checkpoint *c, char **json)
+{
+    struct ckpt_policy policy;
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    struct ckpt_judge_context context = {.now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec};
+    struct ckpt_judgement judgement = {0};
+    const struct ckpt_policy_verdict *verdict = NULL;
+    enum ckpt_err err = ckpt_judge_policy(fs->store, run->dir, &policy, &context.changed_ns);
+    if (err == CKPT_OK) {
+        err = ckpt_judge(run, &policy, &context, &judgement);
+    }
+    for (size_t i = 0; i < judgement.count && verdict == NULL; i++) {
+        verdict = run->list[i] == c ? &judgement.verdicts[i] : NULL;
+    }
+    /* A policy that is damaged was told in the log; the rest is known. */
+    if (err == CKPT_OK || err == CKPT_ERR_CORRUPT) {
+        err = ckpt_describe(fs->runs, fs->store, run, c, verdict, json);
+    }
+    ckpt_judgement_clear(&judgement);
+    return err;
+}
 
 static int info_text(struct ckptfs *fs, const struct view_node *view, struct text *text)
 {
@@ -41,7 +71,7 @@ static int info_text(struct ckptfs *fs, const struct view_node *view, struct tex
     if (err != 0) {
         return err;
     }
-    err = ckpt_err_errno(ckpt_describe(fs->runs, fs->store, run, c, NULL, &text->bytes));
+    err = ckpt_err_errno(describe(fs, run, c, &text->bytes));
     text->changed_ns = c->saved_ns;
     ckpt_runs_release(fs->runs);
     return err;
@@ -103,6 +133,10 @@ static int policy_text(struct ckptfs *fs, const struct view_node *view, struct t
     }
     if (found != CKPT_OK) {
         return ckpt_err_errno(found);
+    }
+    if (is_blank(text->bytes)) { /* of the root it stands in for none (store/keep.c) */
+        text->bytes[0] = '\0';
+        return 0;
     }
     return own && owner == dir ? 0 : say_owner(fs, owner, text);
 }
@@ -273,7 +307,7 @@ static const char *policy_in(const char *text)
     if (strncmp(text, INHERITED, strlen(INHERITED)) == 0) {
         text += strcspn(text, "\n");
     }
-    return text[strspn(text, " \t\r\n")] == '\0' ? NULL : text[0] == '\n' ? text + 1 : text;
+    return is_blank(text) ? NULL : text[0] == '\n' ? text + 1 : text;
 }
 
 static int set_policy(struct ckptfs *fs, const struct view_node *view, const struct text *text)
