@@ -1,3 +1,4 @@
+#include "find.h"
 #include "listing.h"
 #include "locate.h"
 #include "options.h"
@@ -46,7 +47,7 @@ static int demote_dir(struct demote *d, const struct target *target)
 static int demote_one(struct demote *d, const char *arg)
 {
     struct target target;
-    int code = locate_target(d->tool, arg, &target);
+    int code = find_target(d->tool, arg, &target);
     if (code != TOOL_OK) {
         return code;
     }

@@ -1,3 +1,4 @@
+#include "find.h"
 #include "listing.h"
 #include "locate.h"
 #include "options.h"
@@ -33,7 +34,7 @@ static int forget_one(struct forget *f, const char *arg)
 {
     struct target target;
     struct version_list list = {0};
-    int code = locate_target(f->tool, arg, &target);
+    int code = find_target(f->tool, arg, &target);
     if (code != TOOL_OK) {
         return code;
     }
@@ -126,7 +127,7 @@ static int forget_pending(struct forget *f, int argc, char **argv)
         struct target target;
         uint64_t files = 0;
         uint64_t bytes = 0;
-        int code = locate_target(f->tool, argv[i], &target);
+        int code = find_target(f->tool, argv[i], &target);
         if (code != TOOL_OK) {
             return code;
         }

@@ -171,7 +171,7 @@ out:
 static int log_one(struct tool *tool, const char *arg, bool recursive, json_t *out)
 {
     struct target target;
-    int code = locate_target(tool, arg, &target);
+    int code = find_target(tool, arg, &target);
     if (code != TOOL_OK) {
         return code;
     }

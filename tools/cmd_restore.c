@@ -146,12 +146,11 @@ static void free_pieces(struct pieces *pieces)
     free(pieces->list);
 }
 
-/* Of the held run; INSIDE: that one only, unless it is "" or checkpoint.EXT, the name that views give a single file. */
+/* Of the held run; INSIDE: that one only, unless it is "". */
 static enum ckpt_err collect(struct tool *tool, const struct ckpt_checkpoint *c, const char *inside, struct pieces *pieces)
 {
-    const struct ckpt_member *main = ckpt_checkpoint_main(c);
     struct ckpt_shape shape = ckpt_checkpoint_shape(c);
-    bool alias = strncmp(inside, "checkpoint.", strlen("checkpoint.")) == 0;
+    const struct ckpt_member *named = inside[0] == '\0' ? NULL : find_member(c, inside);
     enum ckpt_err err = CKPT_OK;
     pieces->id = c->id;
     pieces->list = calloc(c->n_members + 1, sizeof *pieces->list);
@@ -161,7 +160,7 @@ static enum ckpt_err collect(struct tool *tool, const struct ckpt_checkpoint *c,
     for (size_t i = 0; err == CKPT_OK && i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
         const char *shown = ckpt_member_shown(shape, m);
-        if (shown == NULL || (inside[0] != '\0' && strcmp(shown, inside) != 0 && !(alias && m == main))) {
+        if (shown == NULL || (inside[0] != '\0' && m != named)) {
             continue;
         }
         struct piece *piece = &pieces->list[pieces->n];

@@ -1,3 +1,4 @@
+#include "find.h"
 #include "locate.h"
 #include "options.h"
 #include "output.h"
@@ -356,7 +357,7 @@ static int one_path(struct tool *tool, const char *arg, json_t *out, bool first)
     struct target target;
     struct collected all = {0};
     struct ckpt_stats stats;
-    int code = locate_target(tool, arg, &target);
+    int code = find_target(tool, arg, &target);
     if (code != TOOL_OK) {
         return code;
     }

@@ -224,6 +224,87 @@ static bool split_view(struct tool *tool, const char *relative, char run[PATH_MA
     return false;
 }
 
+/* "checkpoint.EXT": the name that views give the file that stands for a checkpoint, which has EXT itself. */
+static bool is_link(const char *inside, const char *shown)
+{
+    static const char link[] = "checkpoint";
+    const char *slash = strrchr(shown, '/');
+    const char *dot = strrchr(slash != NULL ? slash : shown, '.');
+    return dot != NULL && strncmp(inside, link, sizeof link - 1) == 0 && strcmp(inside + sizeof link - 1, dot) == 0;
+}
+
+const struct ckpt_member *find_member(const struct ckpt_checkpoint *c, const char *inside)
+{
+    const struct ckpt_member *only = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_members; i++) {
+        const char *shown = ckpt_member_shown(c, &c->members[i]);
+        if (shown != NULL && strcmp(shown, inside) == 0) {
+            return &c->members[i];
+        }
+        n += shown != NULL;
+        only = shown != NULL ? &c->members[i] : only;
+    }
+    if (inside[0] == '\0') {
+        return n == 1 ? only : NULL;
+    }
+    const struct ckpt_member *main = ckpt_checkpoint_main(c);
+    const char *shown = main == NULL ? NULL : ckpt_member_shown(c, main);
+    return shown != NULL && is_link(inside, shown) ? main : NULL;
+}
+
+/* PATH and VERSION of what FOUND shows. NOT_FOUND without a message. */
+static enum ckpt_err member_path(struct tool *tool, const struct found *found, char path[PATH_MAX], uint32_t *version)
+{
+    const struct ckpt_run *run = NULL;
+    char dir[PATH_MAX];
+    enum ckpt_err err = ckpt_runs_hold(tool->runs, found->dir, &run);
+    if (err != CKPT_OK) {
+        return err;
+    }
+    const struct ckpt_checkpoint *c = ckpt_run_number(run, found->number);
+    const struct ckpt_member *m = c == NULL ? NULL : find_member(c, found->inside);
+    err = m == NULL ? CKPT_ERR_NOT_FOUND : ckpt_catalog_path(tool->store, m->dir, dir, sizeof dir);
+    if (err == CKPT_OK) {
+        int n = snprintf(path, PATH_MAX, "%s%s%s", dir, dir[0] != '\0' ? "/" : "", m->name);
+        err = n < PATH_MAX ? CKPT_OK : CKPT_ERR_INVALID;
+        *version = m->number;
+    }
+    ckpt_runs_release(tool->runs);
+    return err;
+}
+
+int find_target(struct tool *tool, const char *arg, struct target *target)
+{
+    char relative[PATH_MAX];
+    char path[PATH_MAX];
+    struct selection selection;
+    struct found found = {0};
+    const char *rest = NULL;
+    uint32_t version = 0;
+    int code = locate_relative(tool, arg, relative);
+    if (code == TOOL_OK && !split_view(tool, relative, path, &selection, &rest)) {
+        return locate_target(tool, arg, target);
+    }
+    code = code == TOOL_OK ? find_runs(tool) : code;
+    code = code == TOOL_OK ? find_selected(tool, path, &selection, &found) : code;
+    if (code != TOOL_OK) {
+        return code;
+    }
+    snprintf(found.inside, sizeof found.inside, "%s", rest);
+    enum ckpt_err err = member_path(tool, &found, path, &version);
+    if (err == CKPT_ERR_NOT_FOUND) {
+        return tool_fail(tool, err, "%s is none of the files of that checkpoint; \"ckpt show\" lists them", arg);
+    }
+    if (err != CKPT_OK) {
+        return tool_store_fail(tool, err, "cannot look up %s: %s", arg, ckpt_err_text(err));
+    }
+    locate_at(tool, path, target);
+    target->arg = arg;
+    target->version = version;
+    return TOOL_OK;
+}
+
 /* The path of a version. NOT_FOUND without a message. */
 static enum ckpt_err find_version(struct tool *tool, const struct target *target, struct found *found)
 {

@@ -17,6 +17,8 @@
 #include "tool.h"
 #include <ckpt/run.h>
 
+struct target;
+
 /* locate_store() for arguments that may be CHECKPOINTs. Returns an exit code. */
 int find_store(struct tool *tool, char *const *args, int n);
 
@@ -39,6 +41,12 @@ int find_checkpoint(struct tool *tool, const char *arg, uint64_t *dir, uint32_t 
 
 /* The same; *INSIDE: which of its files was named by a path through a view, "" for none. */
 int find_checkpoint_file(struct tool *tool, const char *arg, uint64_t *dir, uint32_t *number, char inside[PATH_MAX]);
+
+/* The member that a view of C shows as INSIDE, or as checkpoint.EXT; for "" the only one. NULL: there is none. */
+const struct ckpt_member *find_member(const struct ckpt_checkpoint *c, const char *inside);
+
+/* locate_target() for paths that may lead through any view: the file and its version there. Returns an exit code. */
+int find_target(struct tool *tool, const char *arg, struct target *target);
 
 /* Whether ARG is the path of a file with versions, FILE@vN or RUN/history/FILE/vNNNN, and no other name of a
  * checkpoint. */

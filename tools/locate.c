@@ -337,42 +337,18 @@ static bool parse_version(const char *text, uint32_t *number)
     return true;
 }
 
-/* latest/checkpoint.EXT is a link to the newest capture of the directory. */
-static bool newest_of_run(struct tool *tool, const char *run, const char *link, char name[NAME_MAX + 1])
+/* VIEW is the part after RUN/history: "FILE/v0003", "FILE", "". False when there can't be one. */
+static bool translate_history(char run[PATH_MAX], char *view, struct target *target)
 {
-    uint64_t parent;
-    uint64_t dir;
-    char last[NAME_MAX + 1];
-    struct ckpt_version version;
-    if (strncmp(link, "checkpoint.", strlen("checkpoint.")) != 0 ||
-        ckpt_catalog_resolve(tool->store, run, &parent, last) != CKPT_OK) {
-        return false;
-    }
-    dir = parent;
-    if ((last[0] && ckpt_catalog_subdir(tool->store, parent, last, &dir) != CKPT_OK) ||
-        ckpt_catalog_latest(tool->store, dir, &version) != CKPT_OK) {
-        return false;
-    }
-    memcpy(name, version.name, sizeof(version.name));
-    return true;
-}
-
-/* VIEW is the part after RUN/history or RUN/latest: "FILE/v0003", "FILE", "". False when there can't be one. */
-static bool translate_view(struct tool *tool, bool history, char run[PATH_MAX], char *view,
-                           struct target *target)
-{
-    char name[NAME_MAX + 1];
     char *slash = strchr(view, '/');
     if (!normalise(run)) {
         return false;
     }
     if (slash) {
         *slash = '\0';
-        if (!history || slash[1] != 'v' || !parse_version(slash + 2, &target->version)) {
+        if (slash[1] != 'v' || !parse_version(slash + 2, &target->version)) {
             return false;
         }
-    } else if (!history && newest_of_run(tool, run, view, name)) {
-        view = name;
     }
     return join(target->path, run, view);
 }
@@ -381,7 +357,7 @@ static bool translate_view(struct tool *tool, bool history, char run[PATH_MAX], 
  * Replaces RUN/.ckpt/history/FILE/v0003 (and RUN/history/..., unless that is a real directory) by RUN/FILE and
  * the version. False when such a path makes no sense.
  */
-static bool resolve_views(struct tool *tool, struct target *target)
+static bool resolve_history(struct tool *tool, struct target *target)
 {
     char run[PATH_MAX];
     memcpy(run, target->path, sizeof(run));
@@ -391,11 +367,9 @@ static bool resolve_views(struct tool *tool, struct target *target)
         char *rest = at + n + (at[n] ? 1 : 0);
         char slash = at[n];
         at[n] = '\0';
-        bool history = strcmp(at, "history") == 0;
-        bool view = history || strcmp(at, "latest") == 0;
-        if (view && (hidden || !locate_is_real(tool, run))) {
+        if (strcmp(at, "history") == 0 && (hidden || !locate_is_real(tool, run))) {
             *(hidden ? hidden : at) = '\0';
-            return translate_view(tool, history, run, rest, target);
+            return translate_history(run, rest, target);
         }
         if (hidden) {
             return false;
@@ -447,10 +421,9 @@ static int find(struct tool *tool, const char *arg, struct target *target)
     if (code != TOOL_OK) {
         return code;
     }
-    if (!resolve_views(tool, target)) {
+    if (!resolve_history(tool, target)) {
         return tool_fail(tool, CKPT_ERR_NOT_FOUND,
-                         "%s is nothing that a view shows; versions are RUN/.ckpt/history/FILE/vNNNN",
-                         arg);
+                         "%s is no run, and no version; versions are RUN/.ckpt/history/FILE/vNNNN", arg);
     }
     look_up(tool, target);
     return TOOL_OK;

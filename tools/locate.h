@@ -40,12 +40,12 @@ struct target {
 };
 
 /*
- * Finds what ARG means: PATH, PATH@vN, a path in a view, of existing and of deleted files. The store is open.
- * It need not have been captured. Returns an exit code.
+ * Finds what ARG means: PATH, PATH@vN, RUN/history/FILE/vNNNN, of existing and of deleted files. The store is open.
+ * It need not have been captured. Paths through other views: find_target (find.h). Returns an exit code.
  */
 int locate_target(struct tool *tool, const char *arg, struct target *target);
 
-/* The same for a path relative to live/, without views and versions in it; PATH is taken as it is and outlives TARGET. */
+/* The same for a path relative to live/, without history and versions in it; PATH is taken as it is and outlives TARGET. */
 void locate_at(struct tool *tool, const char *path, struct target *target);
 
 /* ARG relative to live/, by its letters: what a view or a version is in it is left. Returns an exit code. */
