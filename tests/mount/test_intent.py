@@ -12,13 +12,17 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from mounted import (AT_FDCWD, RENAME_EXCHANGE, RENAME_NOREPLACE, VIEWS, Child, as_nobody, call, listed, main,  # noqa: E402
                      needs_root, read, renameat2, write)
-from test_views import RowsCase, names  # noqa: E402
+from mounted import MountCase, data  # noqa: E402
 
 SYS_OPENAT2 = 437
 SYS_MKDIR = {"x86_64": 83}.get(platform.machine())
 SYS_RENAMEAT = {"x86_64": 264, "aarch64": 38}.get(platform.machine())
 
 SHOWN = [view for view in VIEWS if view != "final"]
+
+
+def names(*where):
+    return sorted(os.listdir(os.path.join(*where)))
 
 
 def openat2(path, flags):
@@ -37,17 +41,24 @@ def write_in_mode(mode):
     return run
 
 
-class IntentCase(RowsCase):
+class IntentCase(MountCase):
     """A run that shows all views but final, which would go with the next file that is seen."""
 
     # A file "final" or "latest" would be a checkpoint, which changes what the run shows.
     options = {"capture": "*.pt"}
 
+    FILES = ["a_epoch_1_step_1.pt", "b_epoch_2_step_2.pt", "c_epoch_2_step_2.pt"]
+
     def setUp(self):
         super().setUp()
         write(self.path(".ckpt", "policy"), b"metric loss min\n")
-        self.rows("run epoch=1 step=1 metric.loss=2 tag=x a.pt",
-                  "run epoch=2 step=2 metric.loss=1 best=1 primary=loss b.pt c.pt")
+        self.saved = {name: data(20_000 + seed, seed) for seed, name in enumerate(self.FILES)}
+        for name, content in self.saved.items():
+            write(self.path(name), content)
+        self.mount.flush()
+        for epoch, loss in ((1, 2), (2, 1)):
+            self.mount.ckpt("metric", f"run@epoch={epoch}", f"loss={loss}")
+        self.mount.ckpt("tag", "run@epoch=1", "x")
         os.mkdir(self.path("src"))
         self.held = []
 
@@ -112,7 +123,7 @@ class InItsPlace(IntentCase):
             "openat2": lambda path: os.close(openat2(path, os.O_WRONLY | os.O_CREAT)),
             "creat": lambda path: os.close(call("creat", os.fsencode(path), 0o644)),
             "mkfifo": os.mkfifo,
-            "symlink": lambda path: os.symlink("a.pt", path),
+            "symlink": lambda path: os.symlink("a_epoch_1_step_1.pt", path),
             "link": lambda path: os.link(self.source(), path),
             "link of the same name": lambda path: os.link(self.source(os.path.basename(path)), path),
             "rename a file": lambda path: os.rename(self.source(), path),
@@ -144,7 +155,7 @@ class InItsPlace(IntentCase):
         fd, source = self.directory(), self.directory("src")
         for make in (lambda: os.mkdir("best", dir_fd=fd),
                      lambda: os.close(os.open("best", os.O_CREAT | os.O_WRONLY, dir_fd=fd)),
-                     lambda: os.symlink("a.pt", "best", dir_fd=fd),
+                     lambda: os.symlink("a_epoch_1_step_1.pt", "best", dir_fd=fd),
                      lambda: os.link("file", "best", src_dir_fd=source, dst_dir_fd=fd),
                      lambda: os.replace("file", "best", src_dir_fd=source, dst_dir_fd=fd)):
             make()
@@ -175,16 +186,16 @@ class InItsPlace(IntentCase):
 
     def test_what_was_cached_is_dropped(self):
         held = self.directory("latest")
-        os.stat(self.path("latest", "b.pt"))
+        os.stat(self.path("latest", "b_epoch_2_step_2.pt"))
         write(self.path("latest"), b"epoch_2")
         self.same_file(self.path("latest"), b"epoch_2")
         self.fails(errno.ENOTDIR, os.listdir, self.path("latest"))
         # Who has the view open goes on.
-        self.assertIn("b.pt", os.listdir(held))
-        self.assertEqual(names(self.dir, ".ckpt/latest"), ["b.pt", "c.pt", "checkpoint.pt", "info.json"])
+        self.assertIn("b_epoch_2_step_2.pt", os.listdir(held))
+        self.assertEqual(names(self.dir, ".ckpt/latest"), ["b_epoch_2_step_2.pt", "c_epoch_2_step_2.pt", "checkpoint.pt", "info.json"])
 
     def test_shell(self):
-        for command in ("mkdir best", "mkdir -p best", "touch best", "echo x > best", "ln -s a.pt best", "ln -sfn a.pt best", "mkfifo best",
+        for command in ("mkdir best", "mkdir -p best", "touch best", "echo x > best", "ln -s a_epoch_1_step_1.pt best", "ln -sfn a_epoch_1_step_1.pt best", "mkfifo best",
                         "mv src best", "mkdir -p best/deep/er", "cp -r src best/src"):
             with self.subTest(command):
                 subprocess.run(["bash", "-c", "mkdir -p src && " + command], cwd=self.dir, check=True)
@@ -210,12 +221,12 @@ class InItsPlace(IntentCase):
         self.fails(errno.EROFS, os.rename, self.path("best"), self.path("mine"))
         os.mkdir(self.path("other"))
         self.fails(errno.EROFS, os.rename, self.path("best"), self.path("other", "best"))
-        self.fails(errno.EROFS, os.rename, self.path("best", "b.pt"), self.path("other", "b.pt"))
+        self.fails(errno.EROFS, os.rename, self.path("best", "b_epoch_2_step_2.pt"), self.path("other", "b_epoch_2_step_2.pt"))
         self.fails(errno.EROFS, renameat2, self.path("other"), self.path("best"), RENAME_EXCHANGE)
-        self.fails(errno.EROFS, renameat2, self.path("other"), self.path("best", "b.pt"), RENAME_EXCHANGE)
+        self.fails(errno.EROFS, renameat2, self.path("other"), self.path("best", "b_epoch_2_step_2.pt"), RENAME_EXCHANGE)
         # A link out of one is told to be a copy, which many programs then make.
-        self.fails(errno.EXDEV, os.link, self.path("best", "b.pt"), self.path("other", "b.pt"))
-        self.fails(errno.EXDEV, os.link, "b.pt", self.path("other", "b.pt"),
+        self.fails(errno.EXDEV, os.link, self.path("best", "b_epoch_2_step_2.pt"), self.path("other", "b_epoch_2_step_2.pt"))
+        self.fails(errno.EXDEV, os.link, "b_epoch_2_step_2.pt", self.path("other", "b_epoch_2_step_2.pt"),
                    src_dir_fd=self.directory("best"))
         self.assert_view("best")
 
@@ -224,7 +235,7 @@ class InItsPlace(IntentCase):
             self.fails(errno.EEXIST, os.mkdir, self.path(path))
         for path in (".ckpt/new", ".ckpt/best/new", ".ckpt/epoch/3"):
             self.fails(errno.EROFS, os.mkdir, self.path(path))
-        self.fails(errno.EROFS, write, self.path(".ckpt/best/b.pt"), b"")
+        self.fails(errno.EROFS, write, self.path(".ckpt/best/b_epoch_2_step_2.pt"), b"")
 
 
 class Within(IntentCase):
@@ -251,7 +262,7 @@ class Within(IntentCase):
             write(self.path("best", "model.pt"), b"%d" % i)
         self.assertEqual(sorted(listed(self.path("best"))), ["model.pt"])
         self.assertEqual(self.mount.versions(self.path("best", "model.pt")), [1, 2, 3])
-        self.assertEqual(names(self.dir, ".ckpt/best"), ["b.pt", "c.pt", "checkpoint.pt", "info.json"])
+        self.assertEqual(names(self.dir, ".ckpt/best"), ["b_epoch_2_step_2.pt", "c_epoch_2_step_2.pt", "checkpoint.pt", "info.json"])
 
     def test_every_call_makes_the_directory(self):
         write(self.path("src", "file"), b"mine")
@@ -286,16 +297,16 @@ class Within(IntentCase):
         thread.join()
 
     def test_a_name_that_the_view_has_is_new_there(self):
-        for name, mode in (("b.pt", "wb"), ("b.pt", "xb"), ("c.pt", "ab"), ("checkpoint.pt", "wb")):
+        for name, mode in (("b_epoch_2_step_2.pt", "wb"), ("b_epoch_2_step_2.pt", "xb"), ("c_epoch_2_step_2.pt", "ab"), ("checkpoint.pt", "wb")):
             with self.subTest(f"{name} {mode}"):
                 with open(self.path("best", name), mode) as file:
                     file.write(b"mine")
                 self.assertEqual(listed(self.path("best")), [name])
                 self.same_file(self.path("best", name), b"mine")
                 self.again(self.path("best"))
-        write(self.path("src", "b.pt"), b"mine")
-        os.replace(self.path("src", "b.pt"), self.path("best", "b.pt"))
-        self.same_file(self.path("best", "b.pt"), b"mine")
+        write(self.path("src", "b_epoch_2_step_2.pt"), b"mine")
+        os.replace(self.path("src", "b_epoch_2_step_2.pt"), self.path("best", "b_epoch_2_step_2.pt"))
+        self.same_file(self.path("best", "b_epoch_2_step_2.pt"), b"mine")
         for name in self.FILES:
             self.same_file(self.path(name), self.saved[name])
 
@@ -310,8 +321,8 @@ class Within(IntentCase):
 
     def test_without_creating_it_stays_read_only(self):
         for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
-            self.fails((errno.EROFS, errno.EACCES), os.open, self.path("best", "b.pt"), flags)
-        self.fails((errno.EROFS, errno.EACCES), os.truncate, self.path("best", "b.pt"), 0)
+            self.fails((errno.EROFS, errno.EACCES), os.open, self.path("best", "b_epoch_2_step_2.pt"), flags)
+        self.fails((errno.EROFS, errno.EACCES), os.truncate, self.path("best", "b_epoch_2_step_2.pt"), 0)
         self.assert_view("best")
 
     def test_copytree_onto_one(self):
@@ -327,9 +338,9 @@ class Within(IntentCase):
 
     def test_a_copy_of_one_is_a_copy(self):
         shutil.copytree(self.path("best"), self.path("copy"))
-        self.same_file(self.path("copy", "b.pt"), self.saved["b.pt"])
-        subprocess.run(["cp", "best/b.pt", "."], cwd=self.dir, check=True)
-        self.same_file(self.path("b.pt"), self.saved["b.pt"])
+        self.same_file(self.path("copy", "b_epoch_2_step_2.pt"), self.saved["b_epoch_2_step_2.pt"])
+        subprocess.run(["cp", "best/b_epoch_2_step_2.pt", "."], cwd=self.dir, check=True)
+        self.same_file(self.path("b_epoch_2_step_2.pt"), self.saved["b_epoch_2_step_2.pt"])
         self.assert_view("best")
 
     def test_relative_to_a_directory(self):
@@ -341,20 +352,20 @@ class Within(IntentCase):
         """cp opens the directory first, and names the files in it; others stand in it."""
         write(self.path("src", "x"), b"x")
         fd, source = self.directory("best"), self.directory("src")
-        opened = os.open("b.pt", os.O_CREAT | os.O_RDWR, dir_fd=fd)
+        opened = os.open("b_epoch_2_step_2.pt", os.O_CREAT | os.O_RDWR, dir_fd=fd)
         os.write(opened, b"mine")
         os.close(opened)
-        self.same_file(self.path("best", "b.pt"), b"mine")
+        self.same_file(self.path("best", "b_epoch_2_step_2.pt"), b"mine")
         os.mkdir("sub", dir_fd=fd)
         os.mkdir("sub/deeper", dir_fd=fd)
-        os.symlink("b.pt", "link", dir_fd=fd)
+        os.symlink("b_epoch_2_step_2.pt", "link", dir_fd=fd)
         os.link("x", "hard", src_dir_fd=source, dst_dir_fd=fd)
         os.rename("x", "y.tmp", src_dir_fd=source, dst_dir_fd=fd)
         os.replace("y.tmp", "y", src_dir_fd=fd, dst_dir_fd=fd)
-        self.assertEqual(sorted(listed(self.path("best"))), ["b.pt", "hard", "link", "sub", "y"])
-        self.assertEqual(os.stat("b.pt", dir_fd=fd).st_ino, os.stat(self.path("best", "b.pt")).st_ino)
+        self.assertEqual(sorted(listed(self.path("best"))), ["b_epoch_2_step_2.pt", "hard", "link", "sub", "y"])
+        self.assertEqual(os.stat("b_epoch_2_step_2.pt", dir_fd=fd).st_ino, os.stat(self.path("best", "b_epoch_2_step_2.pt")).st_ino)
         self.assertEqual(os.stat("sub/deeper", dir_fd=fd).st_ino, os.stat(self.path("best", "sub", "deeper")).st_ino)
-        self.fails(errno.ENOENT, os.stat, "c.pt", dir_fd=fd)
+        self.fails(errno.ENOENT, os.stat, "c_epoch_2_step_2.pt", dir_fd=fd)
         self.fails(errno.EEXIST, os.mkdir, "sub", dir_fd=fd)
         os.unlink("hard", dir_fd=fd)
         os.rmdir("sub/deeper", dir_fd=fd)
@@ -371,12 +382,12 @@ class Within(IntentCase):
         os.chmod(self.dir, 0o777)
         fd = self.directory("best")
         os.mkdir(self.path("best"), 0o700)
-        write(self.path("best", "b.pt"), b"private")
-        for make in (lambda: as_nobody(os.mkdir, f"/proc/self/fd/{fd}/new"), lambda: as_nobody(write, f"/proc/self/fd/{fd}/b.pt", b""),
-                     lambda: as_nobody(os.rename, f"/proc/self/fd/{fd}/b.pt", self.path("mine"))):
+        write(self.path("best", "b_epoch_2_step_2.pt"), b"private")
+        for make in (lambda: as_nobody(os.mkdir, f"/proc/self/fd/{fd}/new"), lambda: as_nobody(write, f"/proc/self/fd/{fd}/b_epoch_2_step_2.pt", b""),
+                     lambda: as_nobody(os.rename, f"/proc/self/fd/{fd}/b_epoch_2_step_2.pt", self.path("mine"))):
             self.fails((errno.ESTALE, errno.EROFS, errno.EACCES), make)
-        self.fails(errno.EACCES, as_nobody, read, self.path("best", "b.pt"))
-        self.assertEqual(listed(self.path("best")), ["b.pt"])
+        self.fails(errno.EACCES, as_nobody, read, self.path("best", "b_epoch_2_step_2.pt"))
+        self.assertEqual(listed(self.path("best")), ["b_epoch_2_step_2.pt"])
 
     def test_tools(self):
         write(self.path("src", "x"), b"x")
@@ -442,23 +453,23 @@ class Reading(IntentCase):
     """Nothing of the kind happens to who only looks."""
 
     def test_views_stay(self):
-        commands = ("cat best/b.pt", "ls -lR best latest epoch", "stat best epoch/1/a.pt", "find . -name '*.pt'", "du -a .", "test -d best",
-                    "[ -e latest/b.pt ]", "grep -c x best/b.pt || true", "head -c 1 < latest/b.pt", "cp best/b.pt src/",
-                    "tar c best latest | tar t", "cd best && cat b.pt", "ln -s ../best/b.pt src/link && cat src/link", "cp best/checkpoint.pt src/")
+        commands = ("cat best/b_epoch_2_step_2.pt", "ls -lR best latest epoch", "stat best epoch/1/a_epoch_1_step_1.pt", "find . -name '*.pt'", "du -a .", "test -d best",
+                    "[ -e latest/b_epoch_2_step_2.pt ]", "grep -c x best/b_epoch_2_step_2.pt || true", "head -c 1 < latest/b_epoch_2_step_2.pt", "cp best/b_epoch_2_step_2.pt src/",
+                    "tar c best latest | tar t", "cd best && cat b_epoch_2_step_2.pt", "ln -s ../best/b_epoch_2_step_2.pt src/link && cat src/link", "cp best/checkpoint.pt src/")
         for command in commands:
             with self.subTest(command):
                 subprocess.run(["bash", "-ec", command], cwd=self.dir, check=True, stdout=subprocess.DEVNULL)
         for view in SHOWN:
             self.assert_view(view)
-        os.close(openat2(self.path("best", "b.pt"), os.O_RDONLY))
-        self.same_file(self.path("best", "c.pt"), self.saved["c.pt"])
+        os.close(openat2(self.path("best", "b_epoch_2_step_2.pt"), os.O_RDONLY))
+        self.same_file(self.path("best", "c_epoch_2_step_2.pt"), self.saved["c_epoch_2_step_2.pt"])
 
     def test_rm_rf(self):
         subprocess.run(["rm", "-rf", self.path("best")], check=True)
         self.fails(errno.ENOENT, os.stat, self.path("best"))
         write(self.path("latest"), b"x")
         os.mkdir(self.path("epoch"))
-        write(self.path("step", "2", "b.pt"), b"x")
+        write(self.path("step", "2", "b_epoch_2_step_2.pt"), b"x")
         subprocess.run(["rm", "-rf", self.dir], check=True)
         self.fails(errno.ENOENT, os.stat, self.dir)
 

@@ -1,26 +1,50 @@
 #!/usr/bin/python3
-"""Views of runs: what .ckpt, latest/, best/, epoch/ and the others show, what happens when they are removed, and the attributes of
-checkpoints.
-
-Most checkpoints here are rows that tests/mount/rows.c has put into the catalog.
+"""Views of runs: what .ckpt, latest/, best/, epoch/ and the others show of real saves, what happens when they are removed, how
+programs that copy and walk see them, and the attributes of checkpoints.
 """
+import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import unittest
+import tarfile
+import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from mounted import MountCase, as_nobody, data, main, needs_root, read, wait_for, write  # noqa: E402
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, ".."))
+sys.path.insert(0, os.path.join(HERE, "..", "clients"))
+from mounted import VIEWS, MountCase, as_nobody, main, needs_root, read, wait_for, write  # noqa: E402
 
-ROWS = os.environ.get("ROWS", "rows")
+try:
+    layouts = importlib.import_module("layouts")
+except ImportError as missing:
+    sys.exit(f"{sys.argv[0]} needs the Python modules of tests/clients/layouts.py ({missing}): tests/run installs them")
+for program in ("rsync", "tar", "find", "du", "bash"):
+    if shutil.which(program) is None:
+        sys.exit(f"{sys.argv[0]} needs the program {program}: tests/run installs it")
+
 POLICY = "metric val_loss min\nkeep best 2\n"
+EXCLUDED = "{" + ",".join(VIEWS) + "}"  # as README.md writes it
 
 
 def names(*where):
     return sorted(os.listdir(os.path.join(*where)))
+
+
+def tool(*command, cwd=None):
+    """The standard output of a program that succeeds and has nothing to complain about."""
+    result = subprocess.run([str(arg) for arg in command], capture_output=True, text=True, timeout=120, cwd=cwd,
+                            env={**os.environ, "LC_ALL": "C"})
+    if result.returncode != 0 or result.stderr:
+        raise AssertionError(f"{command}: exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result.stdout
+
+
+def du(path):
+    return tool("du", "-sk", path).split()[0]
 
 
 class EveryDirectory(MountCase):
@@ -78,6 +102,12 @@ class EveryDirectory(MountCase):
         write(self.policy, POLICY.encode())
         os.truncate(self.policy, 0)
         self.assertEqual(read(self.policy), b"")
+        os.mkdir(self.path("below"))
+        for blank in (b"\n", b" \n\t\n"):
+            write(os.path.join(self.mount.root, ".ckpt", "policy"), blank)
+            for where in (self.path("below"), self.dir, self.mount.root):
+                self.assertEqual(read(os.path.join(where, ".ckpt", "policy")), b"")
+        self.assertIsNone(self.mount.ckpt_json("policy", "show", "run/below")["policy"])
 
     def test_one_that_makes_no_sense_is_refused_and_the_old_one_stays(self):
         write(self.policy, POLICY.encode())
@@ -133,177 +163,476 @@ class EveryDirectory(MountCase):
             self.fails(errno.EPERM, os.removexattr, path, "user.ckptfs." + name)
 
 
-class RowsCase(MountCase):
-    """self.saved: the contents of files that have versions and are put into checkpoints by rows()."""
-
-    FILES = ["a.pt", "b.pt", "c.pt"]
+class RunCase(MountCase):
+    """self.saved: the content of each file that save() has written, by its name."""
 
     def setUp(self):
         super().setUp()
-        self.saved = {name: self.save(self.path(name), i) for i, name in enumerate(self.FILES)}
-        self.mount.flush()
+        self.saved = {}
 
-    def save(self, path, seed):
+    def save(self, name, k=1, run=None):
+        """A small state of K epochs with its optimizer, as torch.save writes it; its name says the rest."""
+        path = os.path.join(run or self.dir, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        content = data(20_000 + seed, seed)
-        write(path, content)
-        return content
+        self.saved[name] = layouts.torch_bytes(layouts.full_state(k))
+        write(path, self.saved[name])
+        return path
 
-    def rows(self, *lines):
-        """Each line: the arguments behind the store. The store must be unmounted meanwhile."""
-        self.mount.stop()
-        for line in lines:
-            subprocess.run([ROWS, self.mount.store, *line.split()], check=True)
-        self.mount.start()
+    def ckpt(self, *args):
+        return self.mount.ckpt(*args)
+
+    def rows(self, *options):
+        return self.mount.ckpt_json("ls", "run", *options)["checkpoints"]
 
     def shows(self, where, *files, root=None):
         """WHERE shows exactly these files, and a link to the first."""
-        hidden = ".ckpt" in where
-        expected = sorted([*files, "checkpoint.pt"] + (["info.json"] if hidden else []))
-        self.assertEqual(names(root or self.dir, where), expected, where)
+        root = root or self.dir
+        expected = sorted([*files, "checkpoint.pt"] + (["info.json"] if ".ckpt" in where else []))
+        self.assertEqual(names(root, where), expected, where)
         for name in files:
-            self.same_file(os.path.join(root or self.dir, where, name), self.saved[name])
-        self.assertEqual(os.readlink(os.path.join(root or self.dir, where, "checkpoint.pt")), files[0])
-        self.same_file(os.path.join(root or self.dir, where, "checkpoint.pt"), self.saved[files[0]])
+            self.same_file(os.path.join(root, where, name), self.saved[name])
+        self.assertEqual(os.readlink(os.path.join(root, where, "checkpoint.pt")), files[0])
+        self.same_file(os.path.join(root, where, "checkpoint.pt"), self.saved[files[0]])
 
     def absent(self, *where):
         for one in where:
             self.fails(errno.ENOENT, os.stat, self.path(one))
 
+    def info(self, where):
+        return json.loads(read(self.path(".ckpt", where, "info.json")))
 
-class ARun(RowsCase):
-    def three(self, *more):
-        self.rows("run epoch=1 step=100 metric.val_loss=0.5 metric.val/acc=0.7 tag=stable a.pt",
-                  "run epoch=2 step=200 metric.val_loss=0.2 metric.val/acc=0.6 best=1 primary=val_loss b.pt",
-                  "run epoch=10 step=1000 metric.val_loss=nan metric.val/acc=0.9 c.pt", *more)
 
+ONE, TWO, TEN = "net_epoch_1_step_100_valLoss_0.5.pt", "net_epoch_2_step_200_valLoss_0.25.pt", "net_epoch_10_step_1000.pt"
+
+
+class ThreeCase(RunCase):
+    """Three epochs: the second has the least loss, the tenth the most accuracy and a loss that is no number."""
+
+    def setUp(self):
+        super().setUp()
+        for name, k in ((ONE, 1), (TWO, 2), (TEN, 10)):
+            self.save(name, k)
+        self.mount.flush()
+        self.ckpt("metric", "run@epoch=1", "val/acc=0.7")
+        self.ckpt("metric", "run@epoch=2", "val/acc=0.6")
+        self.ckpt("metric", "run@epoch=10", "val/acc=0.9", "val_loss=nan")
+        self.ckpt("tag", "run@epoch=1", "stable")
+        wait_for("the best one", lambda: os.path.exists(self.path(".ckpt", "best", TWO)))
+
+
+class ARun(ThreeCase):
     def test_shows_its_checkpoints_beside_its_files_and_below_ckpt(self):
-        self.three()
-        self.assertEqual(names(self.dir), sorted(self.FILES + ["best", "epoch", "history", "latest", "step", "tag", "top"]))
+        self.assertEqual(names(self.dir), sorted([ONE, TWO, TEN, "best", "epoch", "history", "latest", "step", "tag", "top"]))
         for above in ("", ".ckpt/"):
             with self.subTest(above):
-                self.shows(above + "latest", "c.pt")
-                self.shows(above + "best", "b.pt")
+                self.shows(above + "latest", TEN)
+                self.shows(above + "best", TWO)
                 self.assertEqual(names(self.dir, above, "epoch"), ["1", "10", "2"])
                 self.assertEqual(names(self.dir, above, "step"), ["100", "1000", "200"])
                 self.assertEqual(names(self.dir, above, "tag"), ["stable"])
-                self.shows(above + "epoch/1", "a.pt")
-                self.shows(above + "step/1000", "c.pt")
-                self.shows(above + "tag/stable", "a.pt")
+                self.shows(above + "epoch/1", ONE)
+                self.shows(above + "step/1000", TEN)
+                self.shows(above + "tag/stable", ONE)
                 self.assertEqual(names(self.dir, above, "top"), ["1", "2", "val_acc", "val_loss"])
                 self.assertEqual(names(self.dir, above, "top/val_loss"), ["1", "2"])
                 self.assertEqual(names(self.dir, above, "top/val_acc"), ["1", "2", "3"])
-                self.shows(above + "top/1", "b.pt")
-                self.shows(above + "top/val_loss/2", "a.pt")
-                self.shows(above + "top/val_acc/1", "c.pt")
+                self.shows(above + "top/1", TWO)
+                self.shows(above + "top/val_loss/2", ONE)
+                self.shows(above + "top/val_acc/1", TEN)
+                self.assertEqual(names(self.dir, above, "history"), sorted([ONE, TWO, TEN]))
+                self.same_file(self.path(above, "history", ONE, "v0001"), self.saved[ONE])
 
     def test_what_is_not_there_is_not_found(self):
-        self.three()
         self.absent("final", ".ckpt/final", "epoch/01", "epoch/3", "epoch/+1", "epoch/1x", "epoch/18446744073709551617", "step/1",
-                    "tag/other", "top/0", "top/3", "top/val_loss/3", "top/val_loss/01", "top/loss", "latest/a.pt", "latest/info.json",
-                    "latest/latest", ".ckpt/.ckpt", "latest/.ckpt", "epoch/1/x", "history/none.pt")
+                    "tag/other", "top/0", "top/3", "top/val_loss/3", "top/val_loss/01", "top/loss", f"latest/{ONE}",
+                    "latest/info.json", "latest/latest", ".ckpt/.ckpt", "latest/.ckpt", "epoch/1/x", "history/none.pt",
+                    f"history/{ONE}/v0002")
 
-    def test_only_what_is_complete_is_shown(self):
-        self.rows("run epoch=1 status=0 a.pt", "run epoch=2 status=2 best=1 b.pt")
-        self.absent("latest", "best", "epoch", ".ckpt/epoch", "top", "tag")
+    def test_a_new_epoch_is_there_when_it_is_durable(self):
+        name = "net_epoch_11_step_1100_valLoss_0.125.pt"
+        self.save(name, 11)
+        self.mount.flush()
+        self.shows("latest", name)
+        self.shows("epoch/11", name)
+        self.assertEqual(names(self.dir, "step"), ["100", "1000", "1100", "200"])
+        wait_for("the new best one", lambda: os.path.exists(self.path("best", name)))
+        self.assertEqual(names(self.dir, "top/val_loss"), ["1", "2", "3"])
+        self.shows("top/3", ONE)
+
+    def test_an_epoch_that_is_done_again_is_the_new_one(self):
+        self.save(TWO, 22)
+        self.mount.flush()
+        self.shows("epoch/2", TWO)
+        self.shows("latest", TWO)
+        self.assertEqual(names(self.dir, "history", TWO), ["v0001", "v0002"])
 
     def test_final_is_there_once_it_is_over(self):
-        self.three("run finished=1 epoch=11 a.pt")
-        self.shows("final", "a.pt")
+        self.ckpt("finish", "run")
+        self.shows("final", TEN)
+        self.shows(".ckpt/final", TEN)
+        self.ckpt("finish", "--undo", "run")
+        self.absent("final", ".ckpt/final")
 
-    def test_all_files_of_a_checkpoint(self):
-        self.rows("run step=5 a.pt b.pt c.pt")
-        self.assertEqual(names(self.dir, "latest"), ["a.pt", "b.pt", "c.pt", "checkpoint.pt"])
-        # The biggest of those that are as full as each other stands for it.
-        self.assertEqual(os.readlink(self.path("latest", "checkpoint.pt")), "c.pt")
+    def test_a_tag_moves(self):
+        self.ckpt("tag", "run@epoch=10", "stable")
+        self.shows("tag/stable", TEN)
+        self.ckpt("untag", "run", "stable")
+        self.absent("tag", ".ckpt/tag")
 
-    def test_a_directory(self):
-        paths = ["model.safetensors", "sub/deep/x.pt", "sub/y.pt"]
-        saved = {path: self.save(self.path("checkpoint-5", path), 7 + i) for i, path in enumerate(paths)}
+    def test_the_trainers_own_metrics_decide(self):
+        self.ckpt("metric", "run@epoch=1", "val_loss=0.125")
+        wait_for("the first to be the best", lambda: os.path.exists(self.path("best", ONE)))
+        self.shows("top/val_loss/1", ONE)
+        write(self.path(".ckpt/policy"), b"metric val/acc max\n")
         self.mount.flush()
-        self.rows("run step=5 " + " ".join(f"checkpoint-5/{path}" for path in paths))
-        self.assertEqual(names(self.dir, "step/5"), ["model.safetensors", "sub"])
-        self.assertEqual(names(self.dir, "step/5/sub"), ["deep", "y.pt"])
-        self.assertEqual(names(self.dir, "step/5/sub/deep"), ["x.pt"])
-        self.assertEqual(names(self.dir, ".ckpt/latest"), ["info.json", "model.safetensors", "sub"])
-        self.assertEqual(names(self.dir, ".ckpt/latest/sub"), ["deep", "y.pt"])
-        for path, content in saved.items():
-            self.same_file(self.path("latest", path), content)
-        self.absent("step/5/deep", "step/5/sub/x.pt", "step/5/sub/deep/y.pt", "step/5/y.pt", ".ckpt/latest/sub/info.json")
-        copy = os.path.join(self.base, "copy")
-        shutil.copytree(self.path("step/5"), copy)
-        for path, content in saved.items():
-            self.same_file(os.path.join(copy, path), content)
-
-    def test_info_json(self):
-        self.three()
-        text = read(self.path(".ckpt", "epoch", "1", "info.json"))
-        self.assertEqual(os.stat(self.path(".ckpt/epoch/1/info.json")).st_size, len(text))
-        info = json.loads(text)
-        self.assertEqual((info["run"], info["root"], info["epoch"], info["step"], info["tags"]), ("run", "a.pt", 1, 100, ["stable"]))
-        self.assertEqual(info["metrics"]["val_loss"]["value"], 0.5)
-        self.assertEqual(json.loads(read(self.path(".ckpt/latest/info.json")))["metrics"]["val_loss"]["value"], "nan")
-        self.fails(errno.EROFS, write, self.path(".ckpt/latest/info.json"), b"")
+        wait_for("the most accurate to be the best", lambda: os.path.exists(self.path("best", TEN)))
+        self.shows("top/1", TEN)
 
     def test_early_stop(self):
-        self.three("run stop=1 epoch=11 a.pt")
-        self.assertEqual(read(self.path(".ckpt", "early_stop")), b"1\n")
+        self.assertEqual(read(self.path(".ckpt", "early_stop")), b"0\n")
+        write(self.path(".ckpt", "policy"), b"metric val_loss min\npatience 2\n")
+        for epoch in (11, 12):
+            self.save(f"net_epoch_{epoch}_valLoss_0.75.pt", epoch)
+        self.mount.flush()
+        wait_for("early stopping", lambda: read(self.path(".ckpt", "early_stop")) == b"1\n")
         self.assertEqual(os.getxattr(self.dir, "user.ckptfs.early_stop"), b"1")
 
     def test_nothing_counts_twice_and_times_are_those_of_the_saves(self):
-        self.three()
-        st, live = os.stat(self.path("epoch/1/a.pt")), os.stat(self.path("a.pt"))
+        st, live = os.stat(self.path("epoch/1", ONE)), os.stat(self.path(ONE))
         self.assertEqual((st.st_blocks, st.st_size, st.st_mtime_ns), (0, live.st_size, live.st_mtime_ns))
         self.assertEqual(st.st_mode & 0o222, 0)
         self.assertEqual(os.stat(self.path("latest")).st_blocks, 0)
-        info = json.loads(read(self.path(".ckpt/epoch/1/info.json")))
         self.assertEqual(int(os.stat(self.path("epoch/1")).st_mtime), int(os.stat(self.path(".ckpt/epoch/1/info.json")).st_mtime))
-        self.assertTrue(info["saved"].endswith("Z"))
-        with_views = subprocess.run(["du", "-sk", self.dir], capture_output=True, check=True).stdout.split()[0]
+        self.assertTrue(self.info("epoch/1")["saved"].endswith("Z"))
+        with_views = du(self.dir)
         os.setxattr(os.path.join(self.mount.store, "live", "run"), "user.ckptfs.views", b"hlbestof")
-        without = subprocess.run(["du", "-sk", self.dir], capture_output=True, check=True).stdout.split()[0]
-        self.assertEqual(with_views, without)
-
-    def test_walkers_find_no_fault(self):
-        self.three()
-        copy = os.path.join(self.base, "copy")
-        os.mkdir(copy)
-        for command in (["find", self.dir, "-ls"], ["tar", "-cf", copy + ".tar", "-C", self.dir, "."],
-                        ["rsync", "-aHAX", self.dir + "/", copy], ["ls", "-laR", self.path(".ckpt")]):
-            with self.subTest(command[0]):
-                if shutil.which(command[0]) is None:
-                    continue
-                result = subprocess.run(command, capture_output=True, text=True)
-                self.assertEqual((result.returncode, result.stderr), (0, ""))
-
-    def test_a_move_takes_them_along(self):
-        self.three()
-        moved = os.path.join(self.mount.root, "moved")
-        subprocess.run(["mv", self.dir, moved], check=True)
-        self.shows("best", "b.pt", root=moved)
-        self.mount.flush()
-        self.assertEqual(json.loads(read(os.path.join(moved, ".ckpt/best/info.json")))["run"], "moved")
+        self.assertEqual(with_views, du(self.dir))
 
     def test_a_real_entry_of_that_name_wins(self):
-        write(self.path("best"), b"mine")
-        os.mkdir(self.path("epoch"))
-        self.three()
-        self.assertEqual(read(self.path("best")), b"mine")
-        self.assertEqual(names(self.dir, "epoch"), [])
-        self.shows(".ckpt/best", "b.pt")
-        self.assertEqual(names(self.dir).count("best"), 1)
+        run = os.path.join(self.mount.root, "mine")
+        os.mkdir(run)
+        write(os.path.join(run, "best"), b"mine")
+        os.mkdir(os.path.join(run, "epoch"))
+        self.save(TWO, 2, run)
+        self.mount.flush()
+        self.assertEqual(read(os.path.join(run, "best")), b"mine")
+        self.assertEqual(names(run, "epoch"), [])
+        wait_for("the best one", lambda: os.path.exists(os.path.join(run, ".ckpt", "best")))
+        self.shows(".ckpt/best", TWO, root=run)
+        self.assertEqual(names(run).count("best"), 1)
+        os.rmdir(os.path.join(run, "epoch"))
+        self.shows("epoch/2", TWO, root=run)
 
-    def test_who_has_it_open_reads_on(self):
-        self.three()
-        with open(self.path("epoch/1/a.pt"), "rb") as file:
-            os.unlink(self.path("a.pt"))
-            self.same(file.read(), self.saved["a.pt"])
+
+class InfoJson(ThreeCase):
+    def test_says_what_is_known(self):
+        text = read(self.path(".ckpt", "epoch", "1", "info.json"))
+        self.assertEqual(os.stat(self.path(".ckpt/epoch/1/info.json")).st_size, len(text))
+        info = json.loads(text)
+        self.assertEqual((info["run"], info["root"], info["epoch"], info["step"], info["tags"]), ("run", ONE, 1, 100, ["stable"]))
+        self.assertEqual(info["metrics"]["val_loss"]["value"], 0.5)
+        self.assertEqual(self.info("latest")["metrics"]["val_loss"]["value"], "nan")
+        self.assertEqual(self.info("top/1"), self.info("epoch/2"))
+        self.fails(errno.EROFS, write, self.path(".ckpt/latest/info.json"), b"")
+
+    def test_says_why_it_is_kept(self):
+        """As `ckpt ls` does."""
+        write(self.path(".ckpt/policy"), b"metric val_loss min\nkeep last 1\nkeep best 1\n")
+        self.mount.flush()
+        for row in self.rows():
+            self.assertEqual(self.info(f"epoch/{row['epoch']}")["kept"], row["kept"])
+        self.assertEqual([self.info(view)["kept"] for view in ("best", "latest", "tag/stable")],
+                         ["keep: best val_loss 0.25", "keep: latest", "keep: tagged"])
+
+    def test_read_in_pieces(self):
+        """A handle has the text of its opening, whatever becomes known meanwhile."""
+        path = self.path(".ckpt", "epoch", "1", "info.json")
+        before = read(path)
+        with open(path, "rb", buffering=0) as file:
+            text = file.read(10)
+            self.ckpt("metric", "run@epoch=1", "a_metric_with_a_long_name=0.123456789")
+            while piece := file.read(10):
+                text += piece
+            self.same(text, before)
+            self.assertEqual(os.pread(file.fileno(), 20, 5), before[5:25])
+            self.assertEqual(os.pread(file.fileno(), 20, len(before) - 3), before[-3:])
+            self.assertEqual(os.pread(file.fileno(), 20, len(before) + 3), b"")
+            self.assertEqual(os.lseek(file.fileno(), 0, os.SEEK_DATA), 0)
+        self.assertIn("a_metric_with_a_long_name", self.info("epoch/1")["metrics"])
+
+    def test_by_all_ways_to_read(self):
+        path = self.path(".ckpt", "best", "info.json")
+        text = read(path)
+        self.assertEqual(tool("cat", path).encode(), text)
+        self.assertEqual(tool("head", "-c", 100, path).encode(), text[:100])
+        self.assertEqual(tool("dd", f"if={path}", "bs=7", "status=none").encode(), text)
+        for copy in (lambda to: tool("cp", "-a", path, to), lambda to: shutil.copy2(path, to),
+                     lambda to: tool("rsync", "-a", path, to)):
+            to = os.path.join(self.base, "copy")
+            copy(to)
+            self.assertEqual(read(to), text)
+            os.unlink(to)
+        archive = os.path.join(self.base, "all.tar")
+        tool("tar", "-cf", archive, "-C", self.dir, ".ckpt")
+        with tarfile.open(archive) as opened:
+            self.same(opened.extractfile(".ckpt/best/info.json").read(), text)
 
 
-class Removed(RowsCase):
+class States(RunCase):
+    """What isn't complete, not good or not wanted any more isn't shown, and is when that changes."""
+
     def setUp(self):
         super().setUp()
-        self.rows("run epoch=1 step=1 metric.loss=2 tag=x a.pt", "run epoch=2 step=2 metric.loss=1 best=1 primary=loss finished=1 b.pt c.pt")
+        self.save(ONE)
+        self.mount.flush()
+
+    def test_a_truncated_file(self):
+        write(self.path(TWO), layouts.torch_bytes(layouts.full_state(2))[:-100])
+        self.mount.flush()
+        wait_for("it to be judged", lambda: [row["state"] for row in self.rows()] == ["complete", "invalid"])
+        self.absent("epoch/2", "step/200", ".ckpt/epoch/2", "top/2")
+        self.shows("latest", ONE)
+        self.shows("best", ONE)
+        self.assertEqual(names(self.dir, "history", TWO), ["v0001"])
+        self.save(TWO, 2)
+        self.mount.flush()
+        self.shows("latest", TWO)
+        self.shows("epoch/2", TWO)
+
+    def test_alone_in_its_run(self):
+        run = os.path.join(self.mount.root, "torn")
+        os.mkdir(run)
+        write(os.path.join(run, TWO), self.saved[ONE][:-100])
+        self.mount.flush()
+        wait_for("it to be judged", lambda: self.mount.ckpt_json("ls", "torn")["checkpoints"][0]["state"] == "invalid")
+        self.assertEqual(names(run), sorted([TWO, "history"]))
+        self.assertEqual(names(run, ".ckpt"), ["early_stop", "history", "policy"])
+
+    def test_a_directory_that_is_being_written(self):
+        steps = layouts.dcp(self.dir, 3)
+        for label in steps:
+            if label == ".metadata.tmp":
+                break
+        self.mount.flush()
+        self.assertEqual([row["state"] for row in self.rows()], ["complete", "writing"])
+        self.absent("step/300", ".ckpt/step/300")
+        self.shows("latest", ONE)
+        self.assertEqual(list(steps), [".metadata"])
+        self.mount.flush()
+        self.assertEqual(names(self.dir, "step/300"), [".metadata", "__0_0.distcp", "__1_0.distcp"])
+        self.assertEqual(names(self.dir, "latest"), names(self.dir, "step/300"))
+
+    def test_one_that_a_policy_has_hidden(self):
+        self.save(TWO, 2)
+        self.mount.flush()
+        write(self.path(".ckpt/policy"), b"keep last 1\nkeep best 1\ngrace 1h\n")
+        self.mount.flush()
+        wait_for("the first to go", lambda: not os.path.exists(self.path(ONE)))
+        self.absent("epoch/1", "step/100", ".ckpt/epoch/1", "top/2")
+        self.assertEqual(names(self.dir, "epoch"), ["2"])
+        self.same_file(self.path("history", ONE, "v0001"), self.saved[ONE])
+        self.ckpt("undelete", "run@epoch=1")
+        self.shows("epoch/1", ONE)
+        self.same_file(self.path(ONE), self.saved[ONE])
+
+    def test_one_that_was_deleted(self):
+        """By the trainer: it is kept for a grace, and its view with it."""
+        os.unlink(self.path(ONE))
+        self.mount.flush()
+        self.shows("epoch/1", ONE)
+        self.shows("latest", ONE)
+
+
+class SeveralFiles(RunCase):
+    def tree(self, top):
+        return {os.path.relpath(os.path.join(where, name), top): read(os.path.join(where, name))
+                for where, _, found in os.walk(top) for name in found}
+
+    def test_all_files_of_an_epoch(self):
+        self.save("net_epoch_3.pt", 3)
+        self.saved["weights_bf16_epoch_3.pt"] = layouts.torch_bytes(layouts.tensors(3))
+        write(self.path("weights_bf16_epoch_3.pt"), self.saved["weights_bf16_epoch_3.pt"])
+        self.mount.flush()
+        self.shows("epoch/3", "net_epoch_3.pt", "weights_bf16_epoch_3.pt")
+        self.shows(".ckpt/latest", "net_epoch_3.pt", "weights_bf16_epoch_3.pt")
+
+    def test_a_directory_with_directories(self):
+        for path, k in (("sub/deep/x.pt", 1), ("sub/y.pt", 2)):
+            self.save(os.path.join("checkpoint-500", path), k)
+        layouts.save(layouts.transformers, self.dir, 5)
+        self.mount.flush()
+        expected = self.tree(self.path("checkpoint-500"))
+        self.assertIn("sub/deep/x.pt", expected)
+        for view in ("step/500", "latest", ".ckpt/step/500"):
+            shown = self.tree(self.path(view))
+            if view.startswith("."):
+                self.assertEqual(json.loads(shown.pop("info.json"))["step"], 500)
+            self.assertEqual(sorted(shown), sorted(expected), view)
+            for path, content in expected.items():
+                self.same(shown[path], content, path)
+        self.assertEqual(names(self.dir, "step/500/sub"), ["deep", "y.pt"])
+        self.assertEqual(names(self.dir, ".ckpt/latest/sub"), ["deep", "y.pt"])
+        self.absent("step/500/deep", "step/500/sub/x.pt", "step/500/sub/deep/y.pt", "step/500/y.pt", "step/500/checkpoint.pt",
+                    ".ckpt/latest/sub/info.json")
+        copy = os.path.join(self.base, "copy")
+        shutil.copytree(self.path("step/500"), copy)
+        self.assertEqual(self.tree(copy), expected)
+
+    def test_shards_by_two_ranks(self):
+        layouts.save(layouts.dcp, self.dir, 1)
+        layouts.save(layouts.dcp, self.dir, 2)
+        self.mount.flush()
+        self.assertEqual(names(self.dir, "step"), ["100", "200"])
+        self.assertEqual(self.tree(self.path("step/100")), self.tree(self.path("step-100")))
+        self.assertEqual(self.tree(self.path("latest")), self.tree(self.path("step-200")))
+
+
+@contextlib.contextmanager
+def directory(path):
+    """A descriptor of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class WhileItChanges(ThreeCase):
+    NEW = "net_epoch_11_step_1100.pt"
+
+    def publish(self):
+        self.save(self.NEW, 11)
+        self.mount.flush()
+
+    def test_a_working_directory_in_latest(self):
+        here = os.getcwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir(self.path("latest"))
+        self.assertEqual(names("."), ["checkpoint.pt", TEN])
+        self.publish()
+        self.assertEqual(os.getcwd(), self.path("latest"))
+        self.assertEqual(names("."), ["checkpoint.pt", self.NEW])
+        self.same_file("checkpoint.pt", self.saved[self.NEW])
+        self.fails(errno.ENOENT, open, TEN, "rb")
+        self.assertEqual(os.path.realpath(".."), self.dir)
+        os.chdir(here)
+
+    def test_a_shell_that_stands_there(self):
+        shell = subprocess.Popen(["bash", "-c", "cd latest && ls && read go && ls && ls .. && pwd"], cwd=self.dir, text=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual([shell.stdout.readline() for _ in range(2)], ["checkpoint.pt\n", TEN + "\n"])
+        self.publish()
+        out, _ = shell.communicate("go\n", timeout=30)
+        self.assertEqual((shell.returncode, out.splitlines()), (
+            0, ["checkpoint.pt", self.NEW, *tool("ls", self.dir).splitlines(), self.path("latest")]))
+
+    def test_an_open_directory(self):
+        with directory(self.path("latest")) as fd, os.scandir(self.path(".ckpt", "epoch")) as begun:
+            self.assertEqual(sorted(os.listdir(fd)), ["checkpoint.pt", TEN])
+            first = next(begun).name
+            self.publish()
+            self.assertEqual(sorted([first, *(entry.name for entry in begun)]), ["1", "10", "2"])
+            self.assertEqual(sorted(os.listdir(fd)), ["checkpoint.pt", self.NEW])
+            with os.fdopen(os.open(self.NEW, os.O_RDONLY, dir_fd=fd), "rb") as file:
+                self.same(file.read(), self.saved[self.NEW])
+
+    def test_who_has_it_open_reads_on(self):
+        with open(self.path("epoch/1", ONE), "rb") as file, open(self.path("latest/checkpoint.pt"), "rb") as last:
+            os.unlink(self.path(ONE))
+            self.publish()
+            self.same(file.read(), self.saved[ONE])
+            self.same(last.read(), self.saved[TEN])
+
+    def test_a_view_that_has_gone(self):
+        """Its directory is empty for those that stand in it."""
+        with directory(self.path("tag/stable")) as fd:
+            self.ckpt("untag", "run", "stable")
+            self.assertEqual(os.listdir(fd), [])
+            self.fails(errno.ENOENT, os.open, ONE, os.O_RDONLY, dir_fd=fd)
+            self.ckpt("tag", "run@epoch=2", "stable")
+            self.assertEqual(sorted(os.listdir(fd)), ["checkpoint.pt", TWO])
+
+
+class Programs(ThreeCase):
+    """cp, tar, rsync, mv, find, du and rm of a run whose views are visible."""
+
+    def copied(self, name="copy"):
+        return os.path.join(self.base, name)
+
+    def only_files(self, top):
+        self.assertEqual(names(top), sorted([ONE, TWO, TEN]))
+        for name in (ONE, TWO, TEN):
+            self.same_file(os.path.join(top, name), self.saved[name])
+
+    def test_walkers_find_no_fault(self):
+        os.mkdir(self.copied())
+        for command in (["find", self.dir, "-ls"], ["tar", "-cf", self.copied("run.tar"), "-C", self.dir, "."],
+                        ["rsync", "-aHAX", self.dir + "/", self.copied()], ["ls", "-laR", self.path(".ckpt")],
+                        ["du", "-a", self.dir], ["cp", "-a", self.dir, self.copied("cp")],
+                        ["find", "-L", self.dir, "-type", "f", "-size", "+0"]):
+            with self.subTest(command[0]):
+                tool(*command)
+        self.assertEqual(tool("rsync", "-aHAXi", self.dir + "/", self.copied()), "")
+
+    def test_cp_of_the_best_one(self):
+        for command in (["cp", "-a", self.path("best"), self.copied()], ["cp", "-r", self.path("best"), self.copied("r")],
+                        ["rsync", "-a", self.path("best") + "/", self.copied("rsync")]):
+            tool(*command)
+            self.assertEqual(names(command[-1]), ["checkpoint.pt", TWO])
+            self.same_file(os.path.join(command[-1], TWO), self.saved[TWO])
+            self.same_file(os.path.join(command[-1], "checkpoint.pt"), self.saved[TWO])
+        self.assertEqual(os.stat(self.path(TWO)).st_mtime_ns, os.stat(os.path.join(self.copied(), TWO)).st_mtime_ns)
+        tool("cp", self.path("best", "checkpoint.pt"), self.copied("one.pt"))
+        self.same_file(self.copied("one.pt"), self.saved[TWO])
+
+    def test_with_the_views(self):
+        tool("tar", "-cf", self.copied("run.tar"), "-C", self.mount.root, "run")
+        os.mkdir(self.copied())
+        tool("tar", "-xf", self.copied("run.tar"), "-C", self.copied())
+        tool("rsync", "-a", self.dir, self.copied("rsync"))
+        for top in (self.copied(), self.copied("rsync")):
+            self.shows("best", TWO, root=os.path.join(top, "run"))
+            self.shows("epoch/10", TEN, root=os.path.join(top, "run"))
+            self.assertFalse(os.path.exists(os.path.join(top, "run", ".ckpt")))
+
+    def test_without_them(self):
+        """The commands of README.md."""
+        with open(os.path.join(HERE, "..", "..", "README.md")) as file:
+            readme = file.read()
+        for command in (f"tar -cf run.tar --exclude=run7/{EXCLUDED} run7", f"rsync -a --exclude=/{EXCLUDED} run7/ DEST/"):
+            self.assertIn(command, readme)
+            tool("bash", "-c", command.replace("run7", "run").replace("run.tar", self.copied("run.tar"))
+                 .replace("DEST", self.copied("rsync")), cwd=self.mount.root)
+        os.mkdir(self.copied())
+        tool("tar", "-xf", self.copied("run.tar"), "-C", self.copied())
+        self.only_files(os.path.join(self.copied(), "run"))
+        self.only_files(self.copied("rsync"))
+
+    def test_mv_takes_views_and_policy_along(self):
+        write(self.path(".ckpt", "policy"), POLICY.encode())
+        shutil.rmtree(self.path("top"))
+        moved = os.path.join(self.mount.root, "moved")
+        tool("mv", self.dir, moved)
+        self.absent("")
+        for view, name in (("best", TWO), ("epoch/1", ONE), ("tag/stable", ONE)):
+            self.shows(view, name, root=moved)
+        self.assertFalse(os.path.exists(os.path.join(moved, "top")), "what was removed comes back")
+        self.assertEqual(read(os.path.join(moved, ".ckpt", "policy")).decode(), POLICY)
+        self.mount.flush()
+        self.assertEqual(json.loads(read(os.path.join(moved, ".ckpt/best/info.json")))["run"], "moved")
+        # It goes on there, and another run begins under the old name.
+        self.save("net_epoch_11_valLoss_0.125.pt", 11, moved)
+        self.save("other_epoch_1.pt", 1)
+        self.mount.flush()
+        self.shows("latest", "net_epoch_11_valLoss_0.125.pt", root=moved)
+        self.assertEqual(names(self.dir, "epoch"), ["1"])
+        self.assertEqual(read(self.path(".ckpt", "policy")), b"")
+
+
+class Removed(ThreeCase):
+    def setUp(self):
+        super().setUp()
+        self.ckpt("finish", "run")
 
     def letters(self):
         return os.getxattr(os.path.join(self.mount.store, "live", "run"), "user.ckptfs.views").decode()
@@ -312,147 +641,252 @@ class Removed(RowsCase):
         for view, letter in (("latest", "L"), ("best", "B"), ("final", "F"), ("epoch", "E"), ("step", "S"), ("tag", "T"),
                              ("top", "O"), ("history", "H")):
             with self.subTest(view):
-                subprocess.run(["rm", "-rf", self.path(view)], check=True)
+                tool("rm", "-rf", self.path(view))
                 self.assertIn(letter, self.letters())
                 self.absent(view)
                 self.assertTrue(names(self.dir, ".ckpt", view))
-        self.assertEqual(names(self.dir), self.FILES)
-        self.mount.ckpt("views", "run", "--show")
-        self.shows("epoch/1", "a.pt")
-        for name in self.FILES:
+        self.assertEqual(names(self.dir), sorted([ONE, TWO, TEN]))
+        self.ckpt("views", "run", "--show")
+        self.shows("epoch/1", ONE)
+        for name in (ONE, TWO, TEN):
             self.assertEqual(self.mount.kept(self.path(name)), [1])
 
     def test_an_entry_of_one_unlists_it(self):
-        subprocess.run(["rm", "-rf", self.path("epoch/1")], check=True)
+        tool("rm", "-rf", self.path("epoch/1"))
         self.assertEqual(self.letters(), "e")
         self.assertNotIn("epoch", names(self.dir))
-        self.shows("epoch/1", "a.pt")
+        self.shows("epoch/1", ONE)
         self.assertIn("latest", names(self.dir))
 
     def test_the_run_goes_with_rm_and_with_rmtree(self):
-        for remove in (lambda path: subprocess.run(["rm", "-r", path], check=True), shutil.rmtree):
+        for remove in (lambda path: tool("rm", "-r", path), shutil.rmtree):
             remove(self.dir)
             self.fails(errno.ENOENT, os.stat, self.dir)
-            os.mkdir(self.dir)
+            self.assertEqual(names(self.mount.root), [])
+            self.save(ONE, 7)  # another run begins there
+            self.mount.flush()
+            self.shows("epoch/1", ONE)
 
     def test_nothing_goes_below_ckpt(self):
-        for path in (".ckpt/epoch/1/a.pt", ".ckpt/latest/checkpoint.pt", ".ckpt/latest/info.json"):
+        for path in (f".ckpt/epoch/1/{ONE}", ".ckpt/latest/checkpoint.pt", ".ckpt/latest/info.json"):
             self.fails(errno.EROFS, os.unlink, self.path(path))
         self.fails(errno.EROFS, os.rmdir, self.path(".ckpt/epoch/1"))
 
     def test_nothing_is_moved_out_of_them(self):
         """What is made in them: test_intent.py."""
         self.fails(errno.EROFS, os.rename, self.path("epoch/1"), self.path("mine"))
-        self.fails((errno.EROFS, errno.EACCES), os.open, self.path("latest/b.pt"), os.O_WRONLY)
-        self.fails(errno.EXDEV, os.link, self.path("latest/b.pt"), self.path("d.pt"))
+        self.fails((errno.EROFS, errno.EACCES), os.open, self.path("latest", TEN), os.O_WRONLY)
+        self.fails(errno.EXDEV, os.link, self.path("latest", TEN), self.path("d.pt"))
 
 
-class Hidden(RowsCase):
+class Hidden(RunCase):
     options = {"views": "hidden"}
 
     def test_only_ckpt_is_there(self):
-        self.rows("run epoch=1 a.pt")
-        self.absent("latest", "epoch", "history")
-        self.assertEqual(names(self.dir), self.FILES)
-        self.shows(".ckpt/epoch/1", "a.pt")
+        self.save(ONE)
+        self.mount.flush()
+        self.absent(*VIEWS)
+        self.assertEqual(names(self.dir), [ONE])
+        self.shows(".ckpt/epoch/1", ONE)
+        os.mkdir(self.path("latest"))  # the name is free
+        self.shows(".ckpt/latest", ONE)
+        tool("cp", "-a", self.dir, os.path.join(self.base, "copy"))
+        self.assertEqual(names(self.base, "copy"), sorted([ONE, "latest"]))
+        self.mount.restart(views="visible")
+        self.assertEqual(names(self.dir, "latest"), [])
+        self.shows("epoch/1", ONE)
 
 
-class ASweep(RowsCase):
+class ASweep(RunCase):
+    """Runs below self.sweep."""
+
     def setUp(self):
         super().setUp()
-        for i, run in enumerate(("one", "two")):
-            self.saved[run + ".pt"] = self.save(os.path.join(self.mount.root, "sweep", run, run + ".pt"), 20 + i)
-        self.mount.flush()
         self.sweep = os.path.join(self.mount.root, "sweep")
 
+    def trial(self, run, *accuracies):
+        for epoch, value in enumerate(accuracies, 1):
+            name = f"{os.path.dirname(run) or run}_epoch_{epoch}_valAcc_{value}.pt"
+            self.save(name, epoch, os.path.join(self.sweep, run))
+            self.mount.flush()
+
+    def shows_best(self, name, root=None):
+        root = root or self.sweep
+        wait_for(f"{name} to be the best", lambda: os.path.exists(os.path.join(root, "best", name)))
+        self.shows("best", name, root=root)
+
     def test_shows_the_best_and_latest_of_its_runs(self):
-        self.rows("sweep/one epoch=1 metric.val_acc=0.9 best=1 primary=val_acc one.pt",
-                  "sweep/two epoch=1 metric.val_acc=0.8 best=1 primary=val_acc two.pt")
-        self.assertEqual(names(self.sweep), ["best", "latest", "one", "top", "two"])
+        self.trial("one", 0.5, 0.9)
+        self.trial("two", 0.8)
+        self.trial("three", 0.7, 0.6)
+        self.shows_best("one_epoch_2_valAcc_0.9.pt")
+        self.assertEqual(names(self.sweep), ["best", "latest", "one", "three", "top", "two"])
         for above in ("", ".ckpt/"):
-            self.shows(above + "best", "one.pt", root=self.sweep)
-            self.shows(above + "latest", "two.pt", root=self.sweep)
-            self.shows(above + "top/1", "one.pt", root=self.sweep)
-            self.shows(above + "top/val_acc/2", "two.pt", root=self.sweep)
-            self.assertEqual(names(self.sweep, above, "top"), ["1", "2", "val_acc"])
+            self.shows(above + "best", "one_epoch_2_valAcc_0.9.pt", root=self.sweep)
+            self.shows(above + "latest", "three_epoch_2_valAcc_0.6.pt", root=self.sweep)
+            self.shows(above + "top/1", "one_epoch_2_valAcc_0.9.pt", root=self.sweep)
+            self.shows(above + "top/val_acc/2", "two_epoch_1_valAcc_0.8.pt", root=self.sweep)
+            self.assertEqual(names(self.sweep, above, "top"), ["1", "2", "3", "4", "5", "val_acc"])
         self.assertEqual(json.loads(read(os.path.join(self.sweep, ".ckpt/best/info.json")))["run"], "sweep/one")
         self.assertEqual(names(self.sweep, ".ckpt"), ["best", "early_stop", "latest", "policy", "top"])
+        self.trial("four", 0.95)
+        self.shows_best("four_epoch_1_valAcc_0.95.pt")
+        shutil.rmtree(os.path.join(self.sweep, "four"))
+        self.mount.flush()
+        self.assertEqual(names(self.sweep), ["best", "latest", "one", "three", "top", "two"])
 
     def test_goes_by_its_policy(self):
+        self.trial("one", 0.9)
         write(os.path.join(self.sweep, ".ckpt", "policy"), b"metric val_acc min\n")
-        self.rows("sweep/one metric.val_acc=0.9 best=1 primary=val_acc one.pt",
-                  "sweep/two metric.val_acc=0.8 best=1 primary=val_acc two.pt")
-        self.shows("best", "two.pt", root=self.sweep)
+        self.trial("two", 0.8)
+        self.shows_best("two_epoch_1_valAcc_0.8.pt")
 
-    def test_one_run_is_none(self):
-        self.rows("sweep/one metric.val_acc=0.9 best=1 primary=val_acc one.pt")
-        if "latest" in os.listdir(os.path.join(self.sweep, "two")):
-            self.skipTest("the other is a run by itself")
-        self.assertEqual(names(self.sweep), ["one", "two"])
+    def test_two_levels_below(self):
+        """As Lightning has it: RUNS/version_N/checkpoints."""
+        self.trial("version_0/checkpoints", 0.7)
+        self.assertEqual(names(self.sweep), ["version_0"])
+        self.trial("version_1/checkpoints", 0.9, 0.6)
+        self.trial("version_2/checkpoints", 0.8)
+        self.shows_best("version_1_epoch_1_valAcc_0.9.pt")
+        self.shows("latest", "version_2_epoch_1_valAcc_0.8.pt", root=self.sweep)
+        self.shows("top/2", "version_2_epoch_1_valAcc_0.8.pt", root=self.sweep)
+        for version in ("version_0", "version_1"):  # one run is no sweep
+            self.assertEqual(names(self.sweep, version), ["checkpoints"])
+        self.shows_best("version_1_epoch_1_valAcc_0.9.pt", os.path.join(self.sweep, "version_1", "checkpoints"))
+        self.assertIn("sweep/version_1/checkpoints", self.ckpt("show", "sweep@best"))
 
     def test_a_view_of_it_can_be_removed(self):
-        self.rows("sweep/one metric.val_acc=0.9 best=1 primary=val_acc one.pt",
-                  "sweep/two metric.val_acc=0.8 best=1 primary=val_acc two.pt")
+        self.trial("one", 0.9)
+        self.trial("two", 0.8)
+        self.shows_best("one_epoch_1_valAcc_0.9.pt")
         shutil.rmtree(os.path.join(self.sweep, "top"))
         self.assertEqual(names(self.sweep), ["best", "latest", "one", "two"])
         shutil.rmtree(self.sweep)
         self.fails(errno.ENOENT, os.stat, self.sweep)
 
 
-class Attributes(RowsCase):
+class Attributes(RunCase):
+    NAME = "net_epoch_3_step_30_valLoss_0.21.pt"
+
     def setUp(self):
         super().setUp()
-        self.rows("run epoch=3 step=30 metric.val_loss=0.21 tag=x tag=y a.pt")
+        self.save(self.NAME, 3)
+        self.mount.flush()
+        self.ckpt("tag", "run@epoch=3", "x")
+        self.ckpt("tag", "run@epoch=3", "y")
 
     def get(self, path, name):
         return os.getxattr(path, "user.ckptfs." + name).decode()
 
     def test_are_those_of_the_checkpoint(self):
-        for path in (self.path("a.pt"), self.path("latest/a.pt"), self.path(".ckpt/epoch/3/a.pt"), self.path("epoch/3")):
+        for path in (self.path(self.NAME), self.path("latest", self.NAME), self.path(".ckpt/epoch/3", self.NAME),
+                     self.path("epoch/3")):
             with self.subTest(path):
                 self.assertEqual(len(self.get(path, "id")), 16)
                 expected = {"epoch": "3", "step": "30", "kind": "full", "tags": "x,y", "metric.val_loss": "0.21", "checkpoint": "complete"}
                 self.assertEqual({name: self.get(path, name) for name in expected}, expected)
                 self.fails(errno.ENODATA, os.getxattr, path, "user.ckptfs.metric.other")
                 self.assertFalse([name for name in os.listxattr(path) if "ckptfs" in name])
-        self.assertGreater(int(self.get(self.path("a.pt"), "stored_bytes")), 0)
+        self.assertGreater(int(self.get(self.path(self.NAME), "stored_bytes")), 0)
 
     def test_are_there_for_a_cold_file(self):
-        self.mount.demote(self.path("a.pt"))
-        self.assertEqual(self.get(self.path("a.pt"), "epoch"), "3")
+        self.mount.demote(self.path(self.NAME))
+        self.assertEqual(self.get(self.path(self.NAME), "epoch"), "3")
 
     def test_are_not_those_of_what_has_been_written_since(self):
-        with open(self.path("a.pt"), "r+b") as file:
+        with open(self.path(self.NAME), "r+b") as file:
             file.write(b"new")
             file.flush()
-            self.fails(errno.ENODATA, os.getxattr, self.path("a.pt"), "user.ckptfs.epoch")
-            self.fails(errno.EBUSY, os.setxattr, self.path("a.pt"), "user.ckptfs.pin", b"1")
+            self.fails(errno.ENODATA, os.getxattr, self.path(self.NAME), "user.ckptfs.epoch")
+            self.fails(errno.EBUSY, os.setxattr, self.path(self.NAME), "user.ckptfs.pin", b"1")
 
     def test_can_be_set(self):
-        for path in (self.path("a.pt"), self.path("latest/a.pt")):
+        for path in (self.path(self.NAME), self.path("latest", self.NAME)):
             os.setxattr(path, "user.ckptfs.metric.score", b"0.5\n")
             os.setxattr(path, "user.ckptfs.tag", b"stable")
             os.setxattr(path, "user.ckptfs.pin", b"1")
-        self.assertEqual(self.get(self.path("a.pt"), "metric.score"), "0.5")
-        self.assertEqual(self.get(self.path("a.pt"), "pin"), "1")
-        self.shows("tag/stable", "a.pt")
-        info = json.loads(read(self.path(".ckpt/latest/info.json")))
+        self.assertEqual(self.get(self.path(self.NAME), "metric.score"), "0.5")
+        self.assertEqual(self.get(self.path(self.NAME), "pin"), "1")
+        self.shows("tag/stable", self.NAME)
+        info = self.info("latest")
         self.assertEqual((info["pinned"], info["metrics"]["score"]["source"]), (True, "user"))
 
 
-class ManyCheckpoints(RowsCase):
-    def test_ten_thousand(self):
-        self.rows("run epoch=0 step=0 count=10000 metric.loss=1 primary=loss a.pt")
-        self.shows("epoch/9999", "a.pt")
-        self.assertEqual(len(os.listdir(self.path("epoch"))), 10_000)
-        for _ in range(200):
-            os.listdir(self.path("latest"))
+class InTheTool(ThreeCase):
+    """Paths through views as arguments of ckpt."""
+
+    def test_name_the_version_that_the_view_shows(self):
+        self.save(TWO, 22)  # best/ and history/ have the first one still
+        first = layouts.torch_bytes(layouts.full_state(2))
+        self.mount.flush()
+        for path, name, version in (("best/" + TWO, TWO, None), ("latest/checkpoint.pt", TWO, 2), ("latest/" + TWO, TWO, 2),
+                                    ("epoch/1/" + ONE, ONE, 1), (".ckpt/top/val_acc/1/checkpoint.pt", TEN, 1),
+                                    ("tag/stable", ONE, 1), (f"history/{TWO}/v0001", TWO, 1)):
+            with self.subTest(path):
+                shown = read(self.path(path) if path != "tag/stable" else self.path(path, ONE))
+                version = version or (1 if shown == first else 2)
+                for argument in (f"run/{path}", self.path(path)):
+                    row = self.mount.ckpt_json("log", argument)["paths"][0]
+                    self.assertEqual((row["path"], [v["version"] for v in row["versions"]]), (f"run/{name}", [version]))
+                    stats = self.mount.ckpt_json("stats", argument)["paths"][0]
+                    self.assertEqual([v["version"] for v in stats["versions"]], [version])
+                    to = os.path.join(self.base, "restored")
+                    self.ckpt("restore", "--force", argument, to)
+                    self.same_file(to, shown)
+
+    def test_of_a_directory(self):
+        layouts.save(layouts.transformers, self.dir, 30)
+        self.mount.flush()
+        row = self.mount.ckpt_json("log", "run/latest/optimizer.pt")["paths"][0]
+        self.assertEqual(row["path"], "run/checkpoint-3000/optimizer.pt")
+        for path in ("latest", "latest/none.pt", "latest/checkpoint.pt"):
+            with self.assertRaises(AssertionError) as failed:
+                self.ckpt("log", f"run/{path}")
+            self.assertEqual(failed.exception.status, 4)
+        self.ckpt("demote", "run/latest/optimizer.pt")
+        self.assertTrue(self.mount.is_cold(self.path("checkpoint-3000", "optimizer.pt")))
+
+    def test_forget(self):
+        self.save(TWO, 22)
+        self.mount.flush()
+        self.ckpt("forget", f"run/history/{TWO}/v0001")
+        self.assertEqual(self.mount.kept(self.path(TWO)), [2])
+        os.unlink(self.path(ONE))
+        self.mount.flush()
+        self.ckpt("forget", "run/epoch/1/checkpoint.pt")
+        self.assertEqual(self.mount.kept(self.path(ONE)), [])
+        self.absent("epoch/1")
+
+
+class ManyCheckpoints(RunCase):
+    COUNT = 2000
+
+    def test_in_one_run(self):
+        os.makedirs(self.dir, exist_ok=True)
+        for epoch in range(self.COUNT):
+            write(self.path(f"epoch_{epoch}.pt"), layouts.torch_bytes({"epoch": epoch}))
+        self.mount.flush()
+        self.within(2, lambda: self.assertEqual(sorted(map(int, os.listdir(self.path("epoch")))), list(range(self.COUNT))))
+        for where in ("epoch", ".ckpt/epoch"):
+            self.within(3, lambda where=where: [self.same_file(self.path(where, str(epoch), "checkpoint.pt"), read(self.path(
+                f"epoch_{epoch}.pt"))) for epoch in range(0, self.COUNT, 4)])
+        self.within(3, lambda: [os.listdir(self.path("latest")) for _ in range(300)])
+        self.within(3, lambda: [self.info(f"epoch/{epoch}") for epoch in range(0, self.COUNT, 20)])
         # Each of its directories is entered, but the attribute is written once.
         before = os.stat(os.path.join(self.mount.store, "live", "run"))
-        subprocess.run(["rm", "-rf", self.path("epoch")], check=True)
+        self.within(10, lambda: tool("rm", "-rf", self.path("epoch")))
         self.absent("epoch")
         self.assertEqual(os.stat(os.path.join(self.mount.store, "live", "run")).st_mtime_ns, before.st_mtime_ns)
-        self.shows(".ckpt/epoch/9999", "a.pt")
+        self.assertEqual(names(self.dir, ".ckpt/epoch", str(self.COUNT - 1)), sorted(
+            ["checkpoint.pt", "info.json", f"epoch_{self.COUNT - 1}.pt"]))
+        self.ckpt("views", "run", "--show")
+        self.within(20, lambda: tool("rm", "-rf", self.dir))
+        self.fails(errno.ENOENT, os.stat, self.dir)
+
+    def within(self, seconds, function):
+        start = time.monotonic()
+        function()
+        self.assertLess(time.monotonic() - start, seconds)
 
 
 if __name__ == "__main__":
