@@ -235,10 +235,11 @@ static bool is_link(const char *inside, const char *shown)
 
 const struct ckpt_member *find_member(const struct ckpt_checkpoint *c, const char *inside)
 {
+    struct ckpt_shape shape = ckpt_checkpoint_shape(c);
     const struct ckpt_member *only = NULL;
     size_t n = 0;
     for (size_t i = 0; i < c->n_members; i++) {
-        const char *shown = ckpt_member_shown(c, &c->members[i]);
+        const char *shown = ckpt_member_shown(shape, &c->members[i]);
         if (shown != NULL && strcmp(shown, inside) == 0) {
             return &c->members[i];
         }
@@ -249,7 +250,7 @@ const struct ckpt_member *find_member(const struct ckpt_checkpoint *c, const cha
         return n == 1 ? only : NULL;
     }
     const struct ckpt_member *main = ckpt_checkpoint_main(c);
-    const char *shown = main == NULL ? NULL : ckpt_member_shown(c, main);
+    const char *shown = main == NULL ? NULL : ckpt_member_shown(shape, main);
     return shown != NULL && is_link(inside, shown) ? main : NULL;
 }
 
