@@ -595,9 +595,10 @@ def lightning_csv(path, values):
 
 
 def keras_csv(path, values, separator=","):
-    """keras/src/callbacks/csv_logger.py (3.5): epochs from 0, so that the K-th is K - 1."""
+    """keras/src/callbacks/csv_logger.py (3.5): epochs from 0, so that the K-th is K - 1; lines end as csv.excel's do, of
+    which its CustomDialect is one."""
     csv_rows(path, [{"epoch": epoch - 1, "loss": value / 2, "val_loss": value} for epoch, value in values.items()],
-             separator, "\n")
+             separator)
 
 
 def tfevents(path, values, behind=0):
