@@ -7,6 +7,7 @@
 enum {
     NUMBER_MAX = 64,          /* a double takes 24 characters, a fixed-point one of numpy's rarely more */
     SECONDS_MAX = 9000000000, /* the year 2255: nanoseconds fit 63 bits */
+    CHECKPOINT_DIGITS = 18,
 };
 
 static const double exact = 9007199254740992.0; /* 2^53: up to here a double tells integers apart */
@@ -171,6 +172,24 @@ void ckpt_metrics_set_seconds(struct ckpt_metric_point *point, double value)
     if (value > 0 && value < (double)SECONDS_MAX) {
         point->time_ns = (int64_t)(value * 1e9);
     }
+}
+
+void ckpt_metrics_set_checkpoint(struct ckpt_metric_point *point, struct ckpt_metrics_text name)
+{
+    static const char prefix[] = "checkpoint_";
+    size_t n = sizeof prefix - 1;
+    uint64_t number = 0;
+    if (name.size <= n || name.size - n > CHECKPOINT_DIGITS || memcmp(name.at, prefix, n) != 0) {
+        return;
+    }
+    for (size_t i = n; i < name.size; i++) {
+        if (name.at[i] < '0' || name.at[i] > '9') {
+            return;
+        }
+        number = 10 * number + (uint64_t)(name.at[i] - '0');
+    }
+    point->checkpoint = number;
+    point->has_checkpoint = true;
 }
 
 /* ---- text ---- */

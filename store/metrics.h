@@ -29,7 +29,8 @@
  *     Lightning   loggers have the step before the optimizer's, names the one after: one is added to the step;
  *                 the epoch counts from 0 in both
  *     HF Trainer  step is the optimizer's; epochs are fractions: 1.5 is the middle of the second
- *     Ray         step is training_iteration, which counts from 1 (checkpoint_N counts saves, from 0)
+ *     Ray         step is training_iteration, which counts from 1; checkpoint_N counts saves, from 0, and
+ *                 checkpoint_dir_name says which of them a report belongs to
  *     others      as written. (Keras' TensorBoard callback has tags "epoch_...": the step is the epoch)
  *
  * Thread rules: any thread; a mark is its caller's.
@@ -71,10 +72,12 @@ struct ckpt_metric_point {
     uint64_t step;
     double epoch;     /* finite, >= 0 */
     uint64_t trial;   /* Optuna's trial_id */
+    uint64_t checkpoint; /* N of the checkpoint_N that it is about (Ray) */
     int64_t time_ns;  /* wall clock since 1970; 0: not known */
     bool has_step;
     bool has_epoch;
     bool has_trial;
+    bool has_checkpoint;
     enum ckpt_metrics_kind source;
 };
 

@@ -7,8 +7,8 @@
  *                 file is rewritten when a column comes up
  *     Keras       keras/callbacks/csv_logger.py: epoch, then the sorted keys, loss among them; CR LF; "NA" where
  *                 a value is missing
- *     Ray         ray/tune/logger/csv.py: training_iteration, timestamp (seconds), config/..., nested keys with
- *                 slashes
+ *     Ray         ray/tune/logger/csv.py: training_iteration, timestamp (seconds), checkpoint_dir_name (none
+ *                 where a report has no checkpoint), config/..., nested keys with slashes
  *
  * A row that has another number of fields than the header is left out: it was torn when its writer died.
  */
@@ -18,13 +18,14 @@
 #include <string.h>
 #include <strings.h>
 
-enum role { METRIC, EPOCH, STEP, TIME, IGNORED };
+enum role { METRIC, EPOCH, STEP, TIME, CHECKPOINT, IGNORED };
 
 struct column {
     struct ckpt_metrics_text name; /* in names */
     enum role role;
     bool given; /* in the row at hand */
     double value;
+    struct ckpt_metrics_text text; /* in the row at hand */
 };
 
 struct table {
@@ -201,6 +202,9 @@ static void give_roles(struct table *table)
             best = rank;
         } else if (table->kind == CKPT_METRICS_RAY_CSV && ckpt_metrics_text_is(column->name, "timestamp")) {
             column->role = TIME;
+        } else if (table->kind == CKPT_METRICS_RAY_CSV &&
+                   ckpt_metrics_text_is(column->name, "checkpoint_dir_name")) {
+            column->role = CHECKPOINT;
         } else if (table->kind == CKPT_METRICS_RAY_CSV && column->name.size > 7 &&
                    memcmp(column->name.at, "config/", 7) == 0) {
             column->role = IGNORED;
@@ -246,6 +250,10 @@ static void table_close(struct table *table)
 
 static void set_place(const struct table *table, const struct column *column, struct ckpt_metric_point *point)
 {
+    if (column->role == CHECKPOINT) {
+        ckpt_metrics_set_checkpoint(point, column->text);
+        return;
+    }
     if (!column->given) {
         return;
     }
@@ -260,6 +268,7 @@ static void set_place(const struct table *table, const struct column *column, st
         ckpt_metrics_set_seconds(point, column->value);
         break;
     case METRIC:
+    case CHECKPOINT:
     case IGNORED:
         break;
     }
@@ -278,6 +287,7 @@ static enum ckpt_err take_row(struct ckpt_metrics_reading *reading, void *arg, s
             return CKPT_OK;
         }
         more = take_field(&rest, table->separator, &field);
+        column->text = ckpt_metrics_trim(field);
         column->given = ckpt_metrics_number(reading, field, &column->value);
     }
     if (more) {

@@ -254,6 +254,11 @@ static enum ckpt_err take_result(struct ckpt_metrics_reading *reading, json_t *r
     if (get_number(result, "timestamp", &value)) {
         ckpt_metrics_set_seconds(&point, value);
     }
+    const json_t *checkpoint = json_object_get(result, "checkpoint_dir_name"); /* null: the report has none */
+    if (json_is_string(checkpoint)) {
+        struct ckpt_metrics_text name = {json_string_value(checkpoint), json_string_length(checkpoint)};
+        ckpt_metrics_set_checkpoint(&point, name);
+    }
     return give_all(reading, &point, result);
 }
 

@@ -33,10 +33,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_metrics_emit(struct ckpt_metrics_reading *readi
 bool ckpt_metrics_number(const struct ckpt_metrics_reading *reading, struct ckpt_metrics_text text,
                          double *value);
 
-/* Set what VALUE is good for, or leave the point as it is. */
+/* Set what VALUE or NAME is good for, or leave the point as it is. */
 void ckpt_metrics_set_step(struct ckpt_metric_point *point, double value);
 void ckpt_metrics_set_epoch(struct ckpt_metric_point *point, double value);
 void ckpt_metrics_set_seconds(struct ckpt_metric_point *point, double value);
+void ckpt_metrics_set_checkpoint(struct ckpt_metric_point *point, struct ckpt_metrics_text name);
 
 /* TEXT without blanks at both ends. */
 struct ckpt_metrics_text ckpt_metrics_trim(struct ckpt_metrics_text text);

@@ -169,11 +169,11 @@ static void fill_key(const struct ckpt_run *run, size_t i, struct ckpt_join_key 
 }
 
 /* Where training was when a checkpoint was saved whose name and content don't say it. */
-static bool take_place(const struct ckpt_series *series, struct ckpt_checkpoint *c)
+static bool take_place(const struct ckpt_series *series, const struct ckpt_join_key *key, struct ckpt_checkpoint *c)
 {
     struct ckpt_series_place place = {0};
     if ((c->has_epoch && c->epoch_from != CKPT_FROM_METRICS) || (c->has_step && c->step_from != CKPT_FROM_METRICS) ||
-        !ckpt_series_at_time(series, c->saved_ns, &place)) {
+        !ckpt_series_find_place(series, key, &place)) {
         return false;
     }
     bool news = place.has_epoch != c->has_epoch || place.has_step != c->has_step ||
@@ -211,7 +211,8 @@ static enum ckpt_err join_one(struct ckpt_publisher *p, struct ckpt_learner *l, 
     struct ckpt_join_key key;
     struct ckpt_joined *list = NULL;
     size_t count = 0;
-    bool changed = take_place(l->series, c);
+    fill_key(run, i, &key);
+    bool changed = take_place(l->series, &key, c);
     fill_key(run, i, &key);
     enum ckpt_err err = ckpt_series_join(l->series, &key, &list, &count);
     for (size_t k = 0; err == CKPT_OK && k < count; k++) {

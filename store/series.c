@@ -287,6 +287,7 @@ enum ckpt_err ckpt_series_add(struct ckpt_series *series, unsigned source,
     struct ckpt_series_metric *metric = NULL;
     /* MLflow has no step but 0 for "none". */
     bool has_step = point->has_step && !(point->source == CKPT_METRICS_MLFLOW && point->step == 0);
+    bool has_checkpoint = point->has_checkpoint && point->checkpoint <= UINT32_MAX;
     struct ckpt_series_point p = {
         .value = point->value,
         .epoch = point->has_epoch ? point->epoch : 0,
@@ -299,7 +300,10 @@ enum ckpt_err ckpt_series_add(struct ckpt_series *series, unsigned source,
         .has_step = has_step,
         .has_epoch = point->has_epoch,
         .has_trial = point->has_trial,
+        .checkpoint = has_checkpoint ? (uint32_t)point->checkpoint : 0,
+        .has_checkpoint = has_checkpoint,
     };
+    series->says_checkpoints |= has_checkpoint;
     enum ckpt_err err = get_metric(series, point->name, &metric);
     if (err != CKPT_OK || metric == NULL) {
         return err;

@@ -58,7 +58,7 @@ struct ckpt_join_key {
     bool has_step;
     bool has_previous_step;
     bool has_epoch;
-    bool has_number; /* of which nobody said whether it is a step or an epoch */
+    bool has_number; /* of which the name doesn't say whether it is a step or an epoch */
     bool has_trial;
     uint64_t step;
     uint64_t previous_step; /* of the checkpoint before */
@@ -90,6 +90,8 @@ struct ckpt_joined {
  * *LIST is the caller's to free(); its names and paths live until the series is changed. Of the points of a
  * metric the first of these is taken:
  *
+ *     0  of a report that says that it is about the checkpoint of that number (Ray); those that say another
+ *        number are never taken
  *     1  at that step; one of the same epoch first, where "step" counts within the epoch; then who came last
  *     2  the last one within that epoch: fractions belong to the epoch that they are in, 2 is the end of the
  *        second as 1.5 is its middle. Not past the step, and not before the previous checkpoint's
@@ -103,8 +105,10 @@ struct ckpt_joined {
  * A point that has a step, or an epoch, isn't joined by time with a checkpoint that has another one.
  *
  * A bare number is the step or the epoch that the points had when the checkpoint was saved, if it is one of
- * them; if that can't be told, an epoch if there is that epoch, else a step. Points of a trial count for the
- * checkpoints of this trial; for one whose trial isn't known only if there is no other trial.
+ * them; if that can't be told, an epoch if there is that epoch, else a step. Where points say numbers of
+ * checkpoints it is neither, but the step of those that say this one. Points of a trial count for the
+ * checkpoints of this trial; for one whose trial isn't known only if there is no other trial. The steps of
+ * Optuna's journal are epochs to a checkpoint that has only an epoch.
  *
  * Errors: NOMEM.
  */
@@ -119,8 +123,12 @@ struct ckpt_series_place {
     uint64_t epoch; /* that a fraction is in */
 };
 
-/* The newest step and epoch at SAVED_NS, for a checkpoint whose name has none; false when nothing is known.
-   Points of trials don't count. */
+/* The newest step and epoch at SAVED_NS; false when nothing is known. Points of trials don't count. */
 bool ckpt_series_at_time(const struct ckpt_series *series, int64_t saved_ns, struct ckpt_series_place *place);
+
+/* For a checkpoint whose name has neither step nor epoch: those of the report that says its number; else, if no
+   report says a number, those at its time. */
+bool ckpt_series_find_place(const struct ckpt_series *series, const struct ckpt_join_key *key,
+                            struct ckpt_series_place *place);
 
 #endif

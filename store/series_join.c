@@ -8,7 +8,17 @@
 static const int64_t tolerance_ns = 2000000000;
 
 /* How well a point fits: the highest counts. */
-enum fit { FIT_NOT, FIT_TRIAL, FIT_AFTER, FIT_BEFORE, FIT_NEAR, FIT_EPOCH, FIT_STEP, FIT_STEP_IN_EPOCH };
+enum fit {
+    FIT_NOT,
+    FIT_TRIAL,
+    FIT_AFTER,
+    FIT_BEFORE,
+    FIT_NEAR,
+    FIT_EPOCH,
+    FIT_STEP,
+    FIT_STEP_IN_EPOCH,
+    FIT_CHECKPOINT,
+};
 
 /* What one joining asks for. */
 struct query {
@@ -43,6 +53,12 @@ static enum fit fit_of(const struct query *q, const struct ckpt_series_point *po
     bool same_epoch = epochs && whole_epoch(point) == (double)key->epoch;
     if (point->has_trial && !(key->has_trial ? point->trial == key->trial : q->any_trial)) {
         return FIT_NOT;
+    }
+    if (point->has_checkpoint && key->has_number) {
+        return point->checkpoint == key->number ? FIT_CHECKPOINT : FIT_NOT;
+    }
+    if (point->kind == CKPT_METRICS_OPTUNA && point->has_step && key->has_epoch && !key->has_step) {
+        return point->step == key->epoch ? FIT_EPOCH : FIT_NOT;
     }
     if (steps && point->step == key->step) {
         return epochs && !same_epoch ? FIT_STEP : FIT_STEP_IN_EPOCH;
@@ -84,6 +100,7 @@ static bool is_better(enum fit fit, const struct ckpt_series_point *a, const str
     case FIT_TRIAL:
     case FIT_STEP:
     case FIT_STEP_IN_EPOCH:
+    case FIT_CHECKPOINT:
         break;
     }
     return r != 0 ? r > 0 : a->arrival > b->arrival;
@@ -94,6 +111,7 @@ static enum ckpt_join join_of(enum fit fit)
     switch (fit) {
     case FIT_STEP:
     case FIT_STEP_IN_EPOCH:
+    case FIT_CHECKPOINT:
     case FIT_NEAR:
         return CKPT_JOIN_STEP;
     case FIT_EPOCH:
@@ -139,11 +157,41 @@ static bool has_epoch(const struct ckpt_series *series, uint64_t epoch)
     return false;
 }
 
+/* Where the report of the checkpoint of that number stands. */
+static bool at_checkpoint(const struct ckpt_series *series, uint64_t number, struct ckpt_series_place *place)
+{
+    const struct ckpt_series_point *last = NULL;
+    for (size_t i = 0; i < series->metric_count; i++) {
+        const struct ckpt_series_metric *metric = &series->metrics[i];
+        for (size_t j = 0; j < metric->count; j++) {
+            const struct ckpt_series_point *p = &metric->points[j];
+            if (p->has_checkpoint && p->checkpoint == number && (last == NULL || p->arrival > last->arrival)) {
+                last = p;
+            }
+        }
+    }
+    if (last == NULL || !(last->has_step || last->has_epoch)) {
+        return false;
+    }
+    *place = (struct ckpt_series_place){
+        .has_step = last->has_step,
+        .has_epoch = last->has_epoch,
+        .step = last->step,
+        .epoch = (uint64_t)whole_epoch(last),
+    };
+    return true;
+}
+
 /* Says of a bare number what it is. */
 static void resolve_number(const struct ckpt_series *series, struct ckpt_join_key *key)
 {
     struct ckpt_series_place place = {0};
     if (!key->has_number || key->has_step || key->has_epoch) {
+        return;
+    }
+    if (series->says_checkpoints) {
+        key->has_step = at_checkpoint(series, key->number, &place) && place.has_step;
+        key->step = place.step;
         return;
     }
     bool known = key->saved_ns != 0 && ckpt_series_at_time(series, key->saved_ns, &place);
@@ -245,4 +293,13 @@ bool ckpt_series_at_time(const struct ckpt_series *series, int64_t saved_ns, str
         .epoch = epoch != NULL ? (uint64_t)whole_epoch(epoch) : 0,
     };
     return true;
+}
+
+bool ckpt_series_find_place(const struct ckpt_series *series, const struct ckpt_join_key *key,
+                            struct ckpt_series_place *place)
+{
+    if (series->says_checkpoints && key->has_number) {
+        return at_checkpoint(series, key->number, place);
+    }
+    return ckpt_series_at_time(series, key->saved_ns, place);
 }

@@ -19,11 +19,13 @@ struct ckpt_series_point {
     uint64_t trial;
     uint64_t arrival;
     int64_t time_ns;
+    uint32_t checkpoint;
     uint16_t source;
     uint8_t kind; /* enum ckpt_metrics_kind */
     bool has_step : 1;
     bool has_epoch : 1;
     bool has_trial : 1;
+    bool has_checkpoint : 1;
 };
 
 struct ckpt_series_metric {
@@ -47,6 +49,7 @@ struct ckpt_series {
     struct ckpt_series_file sources[CKPT_SERIES_SOURCES];
     size_t total;
     uint64_t arrivals;
+    bool says_checkpoints; /* some point was about a numbered checkpoint */
 };
 
 static inline int ckpt_series_order(uint64_t a, uint64_t b)

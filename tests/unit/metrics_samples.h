@@ -2,8 +2,8 @@
  * For the tests of metrics: samples of tests/files/metrics, a file that grows while it is read, and points as
  * text.
  *
- * A point is written "NAME VALUE", then what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS since
- * 1970.
+ * A point is written "NAME VALUE", then what is known of s STEP, e EPOCH, # TRIAL, c CHECKPOINT and
+ * t MILLISECONDS since 1970.
  */
 #ifndef CKPT_TEST_METRICS_SAMPLES_H
 #define CKPT_TEST_METRICS_SAMPLES_H
@@ -43,6 +43,9 @@ static inline enum ckpt_err points_add(void *arg, const struct ckpt_metric_point
     }
     if (point->has_trial) {
         n += snprintf(text + n, POINT_TEXT - (size_t)n, " #%llu", (unsigned long long)point->trial);
+    }
+    if (point->has_checkpoint) {
+        n += snprintf(text + n, POINT_TEXT - (size_t)n, " c%llu", (unsigned long long)point->checkpoint);
     }
     if (point->time_ns != 0) {
         snprintf(text + n, POINT_TEXT - (size_t)n, " t%lld", (long long)(point->time_ns / 1000000));

@@ -1,6 +1,7 @@
 /*
  * Which points are values of which checkpoint. A point is written as metrics_samples.h does: "NAME VALUE", then
- * what is known of s STEP, e EPOCH, # TRIAL and t MILLISECONDS; without t, r MILLISECONDS is when it was read.
+ * what is known of s STEP (o of Optuna's journal), e EPOCH, # TRIAL, c CHECKPOINT and t MILLISECONDS; without t,
+ * r MILLISECONDS is when it was read.
  * So is a key, with p PREVIOUS STEP, n NUMBER, w MILLISECONDS when it was saved and q when the one before was.
  */
 #include "unit.h"
@@ -32,6 +33,15 @@ static void parse_point(const char *text, struct ckpt_metric_point *point, char 
         case '#':
             point->has_trial = true;
             point->trial = (uint64_t)number;
+            break;
+        case 'c':
+            point->has_checkpoint = true;
+            point->checkpoint = (uint64_t)number;
+            break;
+        case 'o':
+            point->source = CKPT_METRICS_OPTUNA;
+            point->has_step = true;
+            point->step = (uint64_t)number;
             break;
         case 't':
             point->time_ns = (int64_t)number * MS;
@@ -113,7 +123,7 @@ static const char *join(struct ckpt_series *series, const char *key_text, char t
     for (size_t i = 0; i < count; i++) {
         n += snprintf(text + n, TEXT - (size_t)n, "%s%s %g %s", i == 0 ? "" : ", ", list[i].name, list[i].value,
                       by[list[i].by]);
-        assert_int_equal(list[i].source, CKPT_METRICS_CSV);
+        assert_true(list[i].source == CKPT_METRICS_CSV || list[i].source == CKPT_METRICS_OPTUNA);
         assert_non_null(list[i].path);
     }
     free(list);
@@ -191,12 +201,27 @@ static const struct row rows[] = {
     {"a step", {"loss 3 s12 e1", "loss 2 s24 e2"}, "n24", "loss 2 step"},
     {"not if the unit is known", {"loss 3 s2", "loss 2 e2"}, "n2 e7 s9 p5", ""},
 
+    /* reports that say which checkpoint they are about */
+    {"its report", {"loss 3 s1 c0", "loss 2 s2 c1", "loss 1 s3 c2"}, "n1", "loss 2 step"},
+    {"not the report of its number", {"loss 3 s1 c0", "loss 2 s2 c1"}, "n2", ""},
+    {"nor one at its time", {"loss 3 s1 c0 t1000", "loss 2 s2 c1 t2000"}, "n2 w2500", ""},
+    {"whatever the step", {"loss 3 s10 c0", "loss 2 s20 c1"}, "s10 n1", "loss 2 step"},
+    {"what was reported without a checkpoint before it",
+     {"loss 4 s1", "val 1 s1", "loss 3 s2 c0", "loss 2 s3", "loss 1 s4 c1"},
+     "n0",
+     "loss 3 step, val 1 step"},
+    {"what has no number joins as ever", {"loss 3 s1 c0", "loss 2 s2 c1"}, "s1", "loss 3 step"},
+
     /* trials */
     {"its own", {"loss 3 s1 #0", "loss 2 s1 #1"}, "s1 #1", "loss 2 step"},
     {"nobody knows which", {"loss 3 s1 #0", "loss 2 s1 #1"}, "s1", ""},
     {"there is one", {"loss 3 s1 #4", "loss 2 s2 #4"}, "s2", "loss 2 step"},
     {"the value of a trial", {"value 0.5 #0", "value 0.25 #1"}, "#1 s100", "value 0.25 trial"},
     {"what has no trial counts for all", {"loss 3 s1"}, "s1 #1", "loss 3 step"},
+    {"Optuna's steps are epochs", {"x 3 o1 #0", "x 2 o2 #0", "x 1 o3 #0"}, "e2", "x 2 epoch"},
+    {"or steps, if there are such", {"x 3 o1 #0", "x 2 o2 #0"}, "e2 s1", "x 3 step"},
+    {"an epoch that wasn't reported", {"x 3 o1 #0 t1000", "x 2 o2 #0 t2000"}, "e3 w2500", ""},
+    {"of two trials neither", {"x 3 o1 #0", "x 2 o1 #1"}, "e1", ""},
 };
 
 static void a_checkpoint_gets_its_points(void **state)
@@ -241,6 +266,40 @@ static void where_training_was(void **state)
             add(series, "a.csv", cases[i].points[j]);
         }
         if (ckpt_series_at_time(series, cases[i].ms * MS, &place)) {
+            int n = place.has_step ? snprintf(text, TEXT, "s%llu", (unsigned long long)place.step) : 0;
+            if (place.has_epoch) {
+                snprintf(text + n, TEXT - (size_t)n, " e%llu", (unsigned long long)place.epoch);
+            }
+        }
+        assert_string_equal(text, cases[i].place);
+        ckpt_series_free(series);
+    }
+}
+
+static void where_training_was_by_reports(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *points[LINES];
+        const char *key;
+        const char *place;
+    } cases[] = {
+        {{"loss 1 s1 c0 t1000", "loss 1 s2 c1 t2000"}, "n0 w2500", "s1"},
+        {{"loss 1 s10 e1 c0 t1000", "loss 1 s20 e2 c1 t2000"}, "n1 w500", "s20 e2"},
+        {{"loss 1 s1 c0 t1000"}, "n1 w2500", "nothing"},
+        {{"loss 1 s1 c0 t1000"}, "w2500", "s1"},
+        {{"loss 1 s1 t1000"}, "n7 w2500", "s1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ckpt_series *series = NULL;
+        struct ckpt_series_place place;
+        struct ckpt_join_key key = parse_key(cases[i].key);
+        char text[TEXT] = "nothing";
+        assert_ok(ckpt_series_create(&series));
+        for (size_t j = 0; j < LINES && cases[i].points[j] != NULL; j++) {
+            add(series, "a.csv", cases[i].points[j]);
+        }
+        if (ckpt_series_find_place(series, &key, &place)) {
             int n = place.has_step ? snprintf(text, TEXT, "s%llu", (unsigned long long)place.step) : 0;
             if (place.has_epoch) {
                 snprintf(text + n, TEXT - (size_t)n, " e%llu", (unsigned long long)place.epoch);
@@ -393,6 +452,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checkpoint_gets_its_points),
         cmocka_unit_test(where_training_was),
+        cmocka_unit_test(where_training_was_by_reports),
         cmocka_unit_test(what_is_said_again_changes_nothing),
         cmocka_unit_test(a_file_is_forgotten),
         cmocka_unit_test(old_points_are_thinned),
