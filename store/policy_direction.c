@@ -12,38 +12,53 @@ enum { NAME_WORD_MAX = 32 };
 struct known {
     const char *word;
     enum ckpt_direction direction;
+    bool evaluation; /* nobody measures it but to evaluate; a loss or an accuracy may be training's */
 };
+
+static const struct known unknown;
 
 #define MIN CKPT_DIRECTION_MIN
 #define MAX CKPT_DIRECTION_MAX
+#define EVALUATION true
+#define ANY false
 
 /* Sorted. */
 static const struct known table[] = {
-    {"acc", MAX},     {"accuracy", MAX},     {"ade", MIN},         {"ap", MAX},
-    {"auc", MAX},     {"aucpr", MAX},        {"auprc", MAX},       {"auroc", MAX},
-    {"bce", MIN},     {"bertscore", MAX},    {"bleu", MAX},        {"bpb", MIN},
-    {"bpc", MIN},     {"bpd", MIN},          {"brier", MIN},       {"cer", MIN},
-    {"chrf", MAX},    {"cider", MAX},        {"corr", MAX},        {"correlation", MAX},
-    {"cost", MIN},    {"crossentropy", MIN}, {"dice", MAX},        {"ece", MIN},
-    {"eer", MIN},     {"elbo", MAX},         {"epe", MIN},         {"err", MIN},
-    {"error", MIN},   {"exactmatch", MAX},   {"f1", MAX},          {"f2", MAX},
-    {"fbeta", MAX},   {"fde", MIN},          {"fid", MIN},         {"fscore", MAX},
-    {"fwiou", MAX},   {"hits", MAX},         {"iou", MAX},         {"jaccard", MAX},
-    {"kappa", MAX},   {"kid", MIN},          {"kl", MIN},          {"likelihood", MAX},
-    {"logloss", MIN}, {"loss", MIN},         {"lpips", MIN},       {"mae", MIN},
-    {"map", MAX},     {"mape", MIN},         {"mcc", MAX},         {"meteor", MAX},
-    {"miou", MAX},    {"mpjpe", MIN},        {"mrr", MAX},         {"mse", MIN},
-    {"msle", MIN},    {"ndcg", MAX},         {"nll", MIN},         {"nme", MIN},
-    {"nrmse", MIN},   {"pearson", MAX},      {"perplexity", MIN},  {"ppl", MIN},
-    {"pq", MAX},      {"precision", MAX},    {"psnr", MAX},        {"r2", MAX},
-    {"recall", MAX},  {"regret", MIN},       {"return", MAX},      {"reward", MAX},
-    {"rmse", MIN},    {"rmsle", MIN},        {"rocauc", MAX},      {"rouge", MAX},
-    {"rougel", MAX},  {"rougelsum", MAX},    {"sacrebleu", MAX},   {"sensitivity", MAX},
-    {"smape", MIN},   {"spearman", MAX},     {"specificity", MAX}, {"ssim", MAX},
-    {"ter", MIN},     {"top", MAX},          {"wer", MIN},         {"winrate", MAX},
-    {"xent", MIN},
+    {"acc", MAX, ANY},               {"accuracy", MAX, ANY},          {"ade", MIN, ANY},
+    {"ap", MAX, EVALUATION},         {"auc", MAX, EVALUATION},        {"aucpr", MAX, EVALUATION},
+    {"auprc", MAX, EVALUATION},      {"auroc", MAX, EVALUATION},      {"bce", MIN, ANY},
+    {"bertscore", MAX, EVALUATION},  {"bleu", MAX, EVALUATION},       {"bpb", MIN, ANY},
+    {"bpc", MIN, ANY},               {"bpd", MIN, ANY},               {"brier", MIN, ANY},
+    {"cer", MIN, EVALUATION},        {"chrf", MAX, EVALUATION},       {"cider", MAX, EVALUATION},
+    {"corr", MAX, ANY},              {"correlation", MAX, ANY},       {"cost", MIN, ANY},
+    {"crossentropy", MIN, ANY},      {"dice", MAX, EVALUATION},       {"ece", MIN, ANY},
+    {"eer", MIN, EVALUATION},        {"elbo", MAX, ANY},              {"epe", MIN, ANY},
+    {"err", MIN, ANY},               {"error", MIN, ANY},             {"exactmatch", MAX, EVALUATION},
+    {"f1", MAX, EVALUATION},         {"f2", MAX, EVALUATION},         {"fbeta", MAX, EVALUATION},
+    {"fde", MIN, ANY},               {"fid", MIN, EVALUATION},        {"fscore", MAX, EVALUATION},
+    {"fwiou", MAX, EVALUATION},      {"hits", MAX, EVALUATION},       {"iou", MAX, EVALUATION},
+    {"jaccard", MAX, EVALUATION},    {"kappa", MAX, EVALUATION},      {"kid", MIN, EVALUATION},
+    {"kl", MIN, ANY},                {"likelihood", MAX, ANY},        {"logloss", MIN, ANY},
+    {"loss", MIN, ANY},              {"lpips", MIN, ANY},             {"mae", MIN, ANY},
+    {"map", MAX, EVALUATION},        {"mape", MIN, ANY},              {"mcc", MAX, EVALUATION},
+    {"meteor", MAX, EVALUATION},     {"miou", MAX, EVALUATION},       {"mpjpe", MIN, ANY},
+    {"mrr", MAX, EVALUATION},        {"mse", MIN, ANY},               {"msle", MIN, ANY},
+    {"ndcg", MAX, EVALUATION},       {"nll", MIN, ANY},               {"nme", MIN, ANY},
+    {"nrmse", MIN, ANY},             {"pearson", MAX, ANY},           {"perplexity", MIN, ANY},
+    {"ppl", MIN, ANY},               {"pq", MAX, EVALUATION},         {"precision", MAX, ANY},
+    {"psnr", MAX, EVALUATION},       {"r2", MAX, EVALUATION},         {"recall", MAX, ANY},
+    {"regret", MIN, ANY},            {"return", MAX, EVALUATION},     {"reward", MAX, EVALUATION},
+    {"rmse", MIN, ANY},              {"rmsle", MIN, ANY},             {"rocauc", MAX, EVALUATION},
+    {"rouge", MAX, EVALUATION},      {"rougel", MAX, EVALUATION},     {"rougelsum", MAX, EVALUATION},
+    {"sacrebleu", MAX, EVALUATION},  {"sensitivity", MAX, ANY},       {"smape", MIN, ANY},
+    {"spearman", MAX, ANY},          {"specificity", MAX, ANY},       {"ssim", MAX, EVALUATION},
+    {"ter", MIN, EVALUATION},        {"top", MAX, ANY},               {"top1", MAX, EVALUATION},
+    {"top10", MAX, EVALUATION},      {"top3", MAX, EVALUATION},       {"top5", MAX, EVALUATION},
+    {"wer", MIN, EVALUATION},        {"winrate", MAX, EVALUATION},    {"xent", MIN, ANY},
 };
 
+#undef EVALUATION
+#undef ANY
 #undef MIN
 #undef MAX
 
@@ -57,12 +72,12 @@ static int compare_known(const void *a, const void *b)
     return strcmp(((const struct known *)a)->word, ((const struct known *)b)->word);
 }
 
-static enum ckpt_direction look_up(const char *word)
+static const struct known *look_up(const char *word)
 {
     struct known key = {.word = word};
     const struct known *found =
         bsearch(&key, table, sizeof table / sizeof table[0], sizeof table[0], compare_known);
-    return found == NULL ? CKPT_DIRECTION_UNKNOWN : found->direction;
+    return found == NULL ? &unknown : found;
 }
 
 /* N bytes in lower case; false: more than any word has. */
@@ -79,17 +94,17 @@ static bool lower(const char *text, size_t n, char word[NAME_WORD_MAX])
 }
 
 /* "acc", "acc5" and "valacc"; but "f1" is itself. */
-static enum ckpt_direction of_word(const char *text, size_t n)
+static const struct known *of_word(const char *text, size_t n)
 {
     char buffer[NAME_WORD_MAX];
     char *word = buffer;
     if (!lower(text, n, buffer)) {
-        return CKPT_DIRECTION_UNKNOWN;
+        return &unknown;
     }
     for (;;) {
-        enum ckpt_direction direction = look_up(word);
-        if (direction != CKPT_DIRECTION_UNKNOWN) {
-            return direction;
+        const struct known *known = look_up(word);
+        if (known != &unknown) {
+            return known;
         }
         size_t length = strlen(word);
         size_t i = 0;
@@ -102,30 +117,30 @@ static enum ckpt_direction of_word(const char *text, size_t n)
         } else if (length > 0 && isdigit((unsigned char)word[length - 1])) {
             word[length - 1] = '\0';
         } else {
-            return CKPT_DIRECTION_UNKNOWN;
+            return &unknown;
         }
     }
 }
 
 /* The word, or what follows a change from lower to upper case in it: "pixelAcc". */
-static enum ckpt_direction of_mixed_word(const char *text, size_t n)
+static const struct known *of_mixed_word(const char *text, size_t n)
 {
-    enum ckpt_direction direction = of_word(text, n);
-    for (size_t i = 1; i < n && direction == CKPT_DIRECTION_UNKNOWN; i++) {
+    const struct known *known = of_word(text, n);
+    for (size_t i = 1; i < n && known == &unknown; i++) {
         if (islower((unsigned char)text[i - 1]) && isupper((unsigned char)text[i])) {
-            direction = of_word(text + i, n - i);
+            known = of_word(text + i, n - i);
         }
     }
-    return direction;
+    return known;
 }
 
 /* "exact_match" and "R^2" are one word in the table. */
-static enum ckpt_direction of_pair(const char *first, size_t n_first, const char *second,
+static const struct known *of_pair(const char *first, size_t n_first, const char *second,
                                    size_t n_second)
 {
     char word[NAME_WORD_MAX];
     if (n_first >= sizeof word || n_second >= sizeof word - n_first) {
-        return CKPT_DIRECTION_UNKNOWN;
+        return &unknown;
     }
     memcpy(word, first, n_first);
     memcpy(word + n_first, second, n_second);
@@ -157,34 +172,44 @@ static bool next_word(const char **at, const char *end, const char **word, size_
     return *n > 0;
 }
 
-/* The last known word decides ("dice_loss"); "neg" anywhere turns it over
- * ("neg_mean_squared_error"). */
-static enum ckpt_direction of_part(const char *part, const char *end)
+/* What a name says. */
+struct meaning {
+    enum ckpt_direction direction;
+    bool evaluation;
+};
+
+/* The last known word decides ("dice_loss", but "top5_acc" stays an evaluation); "neg" anywhere
+ * turns it over ("neg_mean_squared_error"). */
+static struct meaning of_part(const char *part, const char *end)
 {
-    enum ckpt_direction direction = CKPT_DIRECTION_UNKNOWN;
+    struct meaning meaning = {CKPT_DIRECTION_UNKNOWN, false};
     const char *before = part;
     const char *word = NULL;
     size_t n_before = 0;
     size_t n = 0;
     bool negated = false;
     while (next_word(&part, end, &word, &n)) {
-        enum ckpt_direction found = of_mixed_word(word, n);
-        if (found == CKPT_DIRECTION_UNKNOWN) {
+        const struct known *found = of_mixed_word(word, n);
+        if (found == &unknown) {
             found = of_pair(before, n_before, word, n);
         }
-        direction = found != CKPT_DIRECTION_UNKNOWN ? found : direction;
+        if (found != &unknown) {
+            bool still = meaning.evaluation && found->direction == CKPT_DIRECTION_MAX;
+            meaning = (struct meaning){found->direction, found->evaluation || still};
+        }
         negated = negated || is_negation(word, n);
         before = word;
         n_before = n;
     }
-    if (negated && direction != CKPT_DIRECTION_UNKNOWN) {
-        return direction == CKPT_DIRECTION_MIN ? CKPT_DIRECTION_MAX : CKPT_DIRECTION_MIN;
+    if (negated && meaning.direction != CKPT_DIRECTION_UNKNOWN) {
+        meaning.direction = meaning.direction == CKPT_DIRECTION_MIN ? CKPT_DIRECTION_MAX
+                                                                    : CKPT_DIRECTION_MIN;
     }
-    return direction;
+    return meaning;
 }
 
 /* "loss/val": the last part says which data, so the one before it says what. */
-enum ckpt_direction ckpt_policy_direction(const char *name)
+static struct meaning of_name(const char *name)
 {
     const char *end = name + strlen(name);
     for (unsigned parts = 0; parts < 2; parts++) {
@@ -192,13 +217,27 @@ enum ckpt_direction ckpt_policy_direction(const char *name)
         while (part > name && part[-1] != '/') {
             part--;
         }
-        enum ckpt_direction direction = of_part(part, end);
-        if (direction != CKPT_DIRECTION_UNKNOWN || part == name) {
-            return direction;
+        struct meaning meaning = of_part(part, end);
+        if (meaning.direction != CKPT_DIRECTION_UNKNOWN || part == name) {
+            return meaning;
         }
         end = part - 1;
     }
-    return CKPT_DIRECTION_UNKNOWN;
+    return (struct meaning){CKPT_DIRECTION_UNKNOWN, false};
+}
+
+enum ckpt_direction ckpt_policy_direction(const char *name)
+{
+    return of_name(name).direction;
+}
+
+/* "val" and the "val" of "valLoss". */
+static bool begins_with(const char *word, size_t n, const char *with)
+{
+    size_t length = strlen(with);
+    bool mixed = n > length && islower((unsigned char)word[length - 1]) &&
+                 isupper((unsigned char)word[length]);
+    return (n == length || mixed) && strncasecmp(word, with, length) == 0;
 }
 
 static bool is_validation(const char *word, size_t n)
@@ -206,15 +245,17 @@ static bool is_validation(const char *word, size_t n)
     static const char *const words[] = {"val",        "valid", "validation", "eval",
                                         "evaluation", "dev",   "test"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        size_t length = strlen(words[i]);
-        /* "valLoss" */
-        bool mixed = n > length && islower((unsigned char)word[length - 1]) &&
-                     isupper((unsigned char)word[length]);
-        if ((n == length || mixed) && strncasecmp(word, words[i], length) == 0) {
+        if (begins_with(word, n, words[i])) {
             return true;
         }
     }
     return false;
+}
+
+/* Also "trainiou". */
+static bool is_training(const char *word, size_t n)
+{
+    return n >= 5 && strncasecmp(word, "train", 5) == 0;
 }
 
 static bool ends_with_loss(const char *word, size_t n)
@@ -229,22 +270,28 @@ unsigned ckpt_policy_primacy(const char *name)
     size_t n = 0;
     unsigned words = 0;
     bool validation = false;
+    bool training = false;
+    bool best = false;
     bool loss = false;
+    struct meaning meaning = of_name(name);
+    if (meaning.direction == CKPT_DIRECTION_UNKNOWN) {
+        return CKPT_PRIMACY_NONE;
+    }
     while (next_word(&at, name + strlen(name), &word, &n)) {
         words++;
         bool valid = is_validation(word, n);
         bool is_loss = ends_with_loss(word, n);
         words += valid && is_loss; /* "valLoss" is two */
         validation = validation || valid;
+        training = training || is_training(word, n);
+        best = best || begins_with(word, n, "best");
         loss = loss || is_loss;
     }
-    enum ckpt_direction direction =
-        validation ? ckpt_policy_direction(name) : CKPT_DIRECTION_UNKNOWN;
-    if (direction == CKPT_DIRECTION_UNKNOWN) {
-        return 0;
+    if (!validation) {
+        return !training && (meaning.evaluation || best) ? CKPT_PRIMACY_EVALUATION : CKPT_PRIMACY_NONE;
     }
-    if (!loss || direction != CKPT_DIRECTION_MIN) {
-        return 1;
+    if (!loss || meaning.direction != CKPT_DIRECTION_MIN) {
+        return CKPT_PRIMACY_VALIDATION;
     }
-    return words == 2 ? CKPT_PRIMACY_MAX : 2;
+    return words == 2 ? CKPT_PRIMACY_MAX : CKPT_PRIMACY_LOSS;
 }

@@ -45,8 +45,14 @@ size_t ckpt_policy_rank_items(const struct ckpt_policy_item *items, size_t n,
                               const struct ckpt_policy_ranking *ranking,
                               struct ckpt_policy_ranked *ranked);
 
-/* How well a name suits as the primary metric: 0 not at all, PRIMACY_MAX a loss in validation. */
-enum { CKPT_PRIMACY_MAX = 3 };
+/* How well a name suits as the primary metric. */
+enum {
+    CKPT_PRIMACY_NONE,       /* not at all: "loss", "acc", "train_iou" */
+    CKPT_PRIMACY_EVALUATION, /* "iou", "best_acc" */
+    CKPT_PRIMACY_VALIDATION, /* "val_acc" */
+    CKPT_PRIMACY_LOSS,       /* "val_aux_loss" */
+    CKPT_PRIMACY_MAX,        /* "val_loss" */
+};
 unsigned ckpt_policy_primacy(const char *name);
 
 /* The largest N with N * UNIT <= V for V of either sign. */

@@ -24,6 +24,13 @@
  * Durations have one unit of s, m, h, d, w. Sizes are those of ckpt_size_parse. A policy without a
  * keep rule removes nothing that is live, but for a quota.
  *
+ * The primary metric, when the policy names none: the loss of a validation or evaluation
+ * ("val_loss", "eval/loss"), else the first other metric that says validation, evaluation, dev or
+ * test, else the first that nobody measures but to evaluate (iou, map, f1, bleu, wer, fid, auc,
+ * psnr, top1, reward, ... and "best_..." of whatever has a direction) and that doesn't say
+ * training. "loss", "acc" and "error" alone say nothing about which data: without any of these
+ * there is none, and no best.
+ *
  * Time. The order of checkpoints is that of their sequence numbers, never that of the clock. Rules
  * with durations use a *corrected time*: it starts at the first save and advances from each save to
  * the next by what the clock advanced, by nothing when the clock went back. "within" and "thinning"

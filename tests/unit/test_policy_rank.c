@@ -3,6 +3,8 @@
  */
 #include "policy_history.h"
 
+#include "policy_rank.h"
+
 static void test_ranking(void **state)
 {
     static const struct row rows[] = {
@@ -49,6 +51,15 @@ static void test_the_primary_metric(void **state)
         {{"validation/loss 1 eval_loss 1", "", ""}, "validation/loss"},
         {{"value 1 valuation_loss 1", "", ""}, NULL},
         {{"val_whatever 1", "", ""}, NULL},
+        {{"loss 1 error 1 accuracy 1", "mse 1 perplexity 1", "top_p 1 cost 1"}, NULL},
+        {{"loss 1 iou 1 f1 1", "val_acc 1", ""}, "val_acc"},
+        {{"acc 1 f1 1", "iou 1", ""}, "f1"},
+        {{"train_iou 1 train/f1 1", "trainIoU 1 training_auc 1", "trainiou 1"}, NULL},
+        {{"dice_loss 1 iou_error 1", "", ""}, NULL},
+        {{"loss 1 best_acc 1", "", ""}, "best_acc"},
+        {{"best_train_acc 1 best_model 1", "", ""}, NULL},
+        {{"best_iou 1", "val_loss 1", ""}, "val_loss"},
+        {{"rollout/episode_reward_mean 1", "", ""}, "rollout/episode_reward_mean"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -67,6 +78,36 @@ static void test_the_primary_metric(void **state)
         if (!same) {
             print_error("%s...: %s\n", cases[i].values[0], s.metric == NULL ? "none" : s.metric);
             fail();
+        }
+    }
+}
+
+static void test_which_metrics_suit(void **state)
+{
+    static const struct {
+        unsigned primacy;
+        const char *names[40];
+    } cases[] = {
+        {CKPT_PRIMACY_NONE,
+         {"loss", "acc", "accuracy", "error", "mse", "mae", "kl", "nll", "elbo", "perplexity", "precision", "lr",
+          "epoch", "best", "best_epoch", "train_iou", "trainIoU", "train/mAP50", "training_f1", "episode_length",
+          "train/episode_reward", "dice_loss", "ssimLoss", "top", "top_k", "bestiary_lr"}},
+        {CKPT_PRIMACY_EVALUATION,
+         {"iou",     "mIoU",     "meanIoU", "map",   "mAP50",    "metrics/mAP50-95(B)",    "dice",       "F1",
+          "bleu",    "rougeL",   "wer",     "cer",   "fid",      "roc_auc",                "R^2",        "psnr",
+          "ssim",    "top1",     "acc_top5", "top5_acc", "return", "reward",              "episode_reward", "neg_fid",
+          "best_acc", "bestAcc", "best_loss", "exact_match"}},
+        {CKPT_PRIMACY_VALIDATION, {"val_acc", "valAcc", "eval/f1", "test_iou", "validation/neg_loss", "dev_wer"}},
+        {CKPT_PRIMACY_LOSS, {"val_aux_loss", "best_val_loss"}},
+        {CKPT_PRIMACY_MAX, {"val_loss", "valLoss", "eval/loss", "loss/val", "Loss/validation"}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (const char *const *name = cases[i].names; *name != NULL; name++) {
+            if (ckpt_policy_primacy(*name) != cases[i].primacy) {
+                print_error("%s: %u, not %u\n", *name, ckpt_policy_primacy(*name), cases[i].primacy);
+                fail();
+            }
         }
     }
 }
@@ -319,6 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranking),    cmocka_unit_test(test_the_primary_metric),
+        cmocka_unit_test(test_which_metrics_suit),
         cmocka_unit_test(test_directions), cmocka_unit_test(test_early_stopping),
         cmocka_unit_test(test_summary),
     };
