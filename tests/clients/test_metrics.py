@@ -1,4 +1,5 @@
 """Where the numbers of checkpoints come from: each source, written before the checkpoints and after them."""
+import errno
 import json
 import math
 import os
@@ -307,11 +308,15 @@ class Explicit(MetricCase):
         self.assertEqual(float(os.getxattr(self.path("unet_epoch_2.pt"), "user.ckptfs.metric.val_loss")), 0.25)
 
     def test_extended_attribute_of_an_open_file(self):
-        path = self.path("unet_epoch_4.pt")
+        """While it is being written it is no checkpoint yet; once it is closed it is one, without any waiting."""
+        path, name = self.path("unet_epoch_4.pt"), "user.ckptfs.metric.val_loss"
         with open(path, "wb") as file:
             file.write(layouts.torch_bytes(layouts.full_state(4)))
-            os.setxattr(path, "user.ckptfs.metric.val_loss", b"0.125")
-        self.mount.flush()
+            with self.assertRaises(OSError) as caught:
+                os.setxattr(path, name, b"0.125")
+            self.assertIn(caught.exception.errno, (errno.EBUSY, errno.ENODATA))
+        os.setxattr(path, name, b"0.125")
+        self.assertEqual(float(os.getxattr(path, name)), 0.125)
         self.assert_metrics("val_loss", {4: 0.125}, lambda k: f"epoch/{k}", 4)
 
     def test_command(self):
