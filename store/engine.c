@@ -748,6 +748,11 @@ static int64_t idle_time(struct ckpt_engine *engine)
     if (publish >= 0 && (wait < 0 || publish < wait)) {
         wait = publish;
     }
+    /* Asked for while a step was under way: nobody waited for the signal. */
+    bool asked = engine->publish_asked != engine->publish_done || engine->looks != NULL || engine->notes != NULL;
+    if (asked && !ckpt_store_stopped(engine->store)) {
+        wait = 0;
+    }
     if (engine->publish_retry > 0 && wait < RETRY_MS) {
         wait = RETRY_MS;
     }
