@@ -202,6 +202,7 @@ int64_t ckpt_publish_wait(const struct ckpt_publisher *p)
     }
     LL_FOREACH (p->learners, l) {
         first = first < 0 || l->next_ms < first ? l->next_ms : first;
+        first = l->backlog.left > 0 && l->backlog.next_ms < first ? l->backlog.next_ms : first;
     }
     int64_t wait = first - ckpt_now_ms();
     return first < 0 ? -1 : wait < 0 ? 0 : wait;
@@ -684,6 +685,9 @@ static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
 {
     struct ckpt_publisher *p = arg;
     enum ckpt_err err = dir_is_there(p, run->dir) ? CKPT_OK : run_lost(p, run);
+    if (err == CKPT_OK && !run->finished) {
+        err = ckpt_publish_follow(p, run->dir);
+    }
     for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
         struct ckpt_checkpoint *c = run->list[i];
         if (c->status == CKPT_STATUS_WRITING && !c->dropped) {
@@ -792,6 +796,7 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
     } else {
         ckpt_keeper_saved(engine->keeper, false);
         ckpt_assembler_forget(p->assembler);
+        ckpt_publish_unlearn(p);
     }
     for (size_t i = 0; err == CKPT_OK && i < p->changed_count; i++) {
         ckpt_retain_due(engine, p->changed[i]);

@@ -15,6 +15,7 @@
 #define CKPT_STORE_PUBLISH_H
 
 #include "engine_parts.h"
+#include "series.h"
 #include <ckpt/run.h>
 
 struct ckpt_publisher;
@@ -30,7 +31,6 @@ int64_t ckpt_publish_wait(const struct ckpt_publisher *publisher);
 /* ---- for the parts ---- */
 
 struct ckpt_completeness;
-struct ckpt_series;
 struct ckpt_sources;
 
 /* A checkpoint that isn't complete yet. */
@@ -43,14 +43,29 @@ struct ckpt_watched {
     struct ckpt_watched *next;
 };
 
-/* What its metrics files say; kept while the run is written to. */
+/*
+ * What its metrics files say; kept while the run is written to.
+ *
+ * News are mostly about the newest checkpoints, which are joined at once. What they are about beyond those, as when the first file of
+ * a run with thousands of checkpoints turns up, waits in BACKLOG, of which a slice is joined now and then: so a step takes
+ * as long with many checkpoints as with few.
+ */
 struct ckpt_learner {
     uint64_t run;
     struct ckpt_series *series;
     struct ckpt_sources *sources;
-    bool discover;    /* walk once more */
-    bool join_all;    /* the points of old checkpoints may be news */
-    int64_t next_ms;  /* of the next look at the files */
+    struct ckpt_series_news news; /* not yet looked at */
+    uint32_t joined;              /* number of the newest checkpoint that has been joined; 0: none */
+    struct {
+        struct ckpt_series_news news;
+        size_t first; /* the checkpoints that it goes through, round and round, by index in the run's list */
+        size_t end;
+        size_t at;
+        size_t left;     /* to be looked at; 0: it is done */
+        int64_t next_ms; /* of the next slice */
+    } backlog;
+    int64_t next_ms;   /* of the next look at the files */
+    int64_t read_ms;   /* of the last one */
     int64_t active_ms; /* last capture of the run */
     struct ckpt_learner *next;
 };
@@ -82,10 +97,14 @@ bool ckpt_publish_is_gone(struct ckpt_publisher *publisher, const struct ckpt_me
 /* If the directory PATH (relative to live/) is a CHECKPOINT as a whole, everything in it is to be captured, or is fresh again. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path, bool *checkpoint);
 
-/* Values for the new or changed checkpoints of RUN, from what its files say now. */
-CKPT_MUST_USE enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *publisher, struct ckpt_run *run, bool news);
+/* Values for the checkpoints of RUN, from what its files say now. CAPTURED: there are new or changed ones. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *publisher, struct ckpt_run *run, bool captured);
 /* Looks at the files of all runs that it is time for; *NEXT_MS: the earliest next time, monotonic, 0 for none. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_poll(struct ckpt_publisher *publisher, bool now);
+/* Follows the files of a run to which nothing has been captured since the start, if there is room. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_follow(struct ckpt_publisher *publisher, uint64_t run);
+/* What was joined since the last commit is forgotten, and to be joined again. */
+void ckpt_publish_unlearn(struct ckpt_publisher *publisher);
 void ckpt_publish_learners_free(struct ckpt_publisher *publisher);
 
 /* RUN has something to judge. NOMEM. */

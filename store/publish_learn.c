@@ -2,7 +2,10 @@
  * Metrics: what the files of a run say, and which checkpoints it is about.
  *
  * The points are held in memory only, because the files are there to be read again; the values that a checkpoint has are in its
- * row. Files are found once for a run, when its first checkpoint is published, and then looked at while it is written to.
+ * row. Files are found once for a run, when its first checkpoint is published, and then looked at while it is written to, and when
+ * somebody closes one.
+ *
+ * Values are only ever added or changed: those of a file that goes, or of a point that is thinned out, stay.
  */
 #include "keeper.h"
 #include "metrics.h"
@@ -13,6 +16,7 @@
 #include "run_rows.h"
 #include "series.h"
 #include "sources.h"
+#include "sources_walk.h"
 #include <ckpt/host.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +24,19 @@
 #include <utlist.h>
 
 enum {
-    RECENT = 64,                    /* checkpoints that new points are most likely about */
-    POLL_MS = 2000,                 /* files of a run that is written to */
-    SLOW_MS = 60 * 1000,            /* of others */
-    ACTIVE_MS = 60 * 60 * 1000,     /* so long after its last capture a run counts as written to */
-    LEARNERS = 64,                  /* runs whose files are followed at a time */
-    POLLS = 16,                     /* in a row, of files of which there is more */
+    RECENT = 64,                /* checkpoints that are joined at once */
+    FRESH = 8,                  /* checkpoints that a capture may have changed */
+    SURE = 64,                  /* after so many in a row that the news are too late for, those before them aren't looked at */
+    BEFORE = 64,                /* how far back the checkpoint before one is looked for */
+    SLICE_MS = 20,              /* of a backlog */
+    REST = 3,                   /* times as long as a slice took is between it and the next */
+    POLL_MS = 2000,             /* files of a run that is written to */
+    SLOW_MS = 60 * 1000,        /* of others */
+    NOTED_MS = 300,             /* at least between two looks because of files that were closed */
+    ACTIVE_MS = 60 * 60 * 1000, /* so long after its last capture a run counts as written to */
+    LEARNERS = 64,              /* runs whose files are followed at a time */
+    POLLS = 16,                 /* in a row, of files of which there is more */
+    LEVELS = 10,                /* directories between a file and a run that it may be a source of */
 };
 
 static void free_learner(struct ckpt_learner *l)
@@ -76,7 +87,7 @@ static enum ckpt_err learner_of(struct ckpt_publisher *p, uint64_t run, struct c
         return CKPT_ERR_NOMEM;
     }
     l->run = run;
-    l->discover = l->join_all = true;
+    ckpt_series_all_news(&l->news); /* what the rows have may be from before a crash */
     enum ckpt_err err = ckpt_series_create(&l->series);
     if (err == CKPT_OK) {
         err = ckpt_sources_create(&l->sources);
@@ -121,18 +132,16 @@ static bool is_shared(void *arg, const char *ancestor)
     return shared;
 }
 
-static enum ckpt_err read_on(struct ckpt_publisher *p, struct ckpt_learner *l, bool *changed)
+static enum ckpt_err read_on(struct ckpt_publisher *p, struct ckpt_learner *l)
 {
     char path[PATH_MAX];
     struct sharing sharing = {.publisher = p, .run = l->run};
     struct ckpt_polled polled = {.more = true};
     enum ckpt_err err = ckpt_catalog_path(p->engine->store, l->run, path, sizeof path);
     for (int i = 0; err == CKPT_OK && polled.more && i < POLLS; i++) {
-        err = ckpt_sources_poll(l->sources, p->engine->store, path, l->discover, is_shared, &sharing, l->series,
-                                &polled);
-        *changed |= polled.changed;
-        l->discover = false;
+        err = ckpt_sources_poll(l->sources, p->engine->store, path, false, is_shared, &sharing, l->series, &polled);
     }
+    ckpt_series_take_news(l->series, &l->news);
     return err;
 }
 
@@ -140,7 +149,8 @@ static enum ckpt_err read_on(struct ckpt_publisher *p, struct ckpt_learner *l, b
 
 static const struct ckpt_checkpoint *before(const struct ckpt_run *run, size_t i)
 {
-    while (i-- > 0) {
+    for (size_t n = 0; n < BEFORE && i > 0; n++) {
+        i--;
         if (run->list[i]->status != CKPT_STATUS_INVALID) {
             return run->list[i];
         }
@@ -165,6 +175,11 @@ static void fill_key(const struct ckpt_run *run, size_t i, struct ckpt_join_key 
         key->previous_ns = previous->saved_ns;
         key->has_previous_step = previous->has_step;
         key->previous_step = previous->step;
+    }
+    if (previous != NULL && naming.has_number && !c->has_step && !previous->has_step) {
+        ckpt_naming_read(previous->root, &naming); /* if one is a step, the other is */
+        key->has_previous_step = naming.has_number;
+        key->previous_step = naming.number;
     }
 }
 
@@ -200,6 +215,12 @@ static enum ckpt_err set_joined(struct ckpt_checkpoint *c, const struct ckpt_joi
                                .by = by[joined->by],
                                .kind = (uint8_t)joined->source,
                                .path = (char *)(uintptr_t)joined->path};
+    /* What was found by its step isn't given up for what is only of about that time. */
+    const struct ckpt_value *old = ckpt_checkpoint_value(c, value.name);
+    if (old != NULL && old->from == CKPT_FROM_METRICS && value.by == CKPT_BY_TIME &&
+        (old->by == CKPT_BY_STEP || old->by == CKPT_BY_EPOCH)) {
+        return CKPT_OK;
+    }
     enum ckpt_err err = ckpt_checkpoint_set_value(c, &value, &news);
     *changed |= news;
     return err;
@@ -229,16 +250,90 @@ static enum ckpt_err join_one(struct ckpt_publisher *p, struct ckpt_learner *l, 
     return err;
 }
 
-static enum ckpt_err join(struct ckpt_publisher *p, struct ckpt_learner *l, struct ckpt_run *run)
+/* Joins the one at I if NEWS may be about it. */
+static enum ckpt_err join_touched(struct ckpt_publisher *p, struct ckpt_learner *l, struct ckpt_run *run, size_t i,
+                                  const struct ckpt_series_news *news)
 {
-    size_t first = !l->join_all && run->count > RECENT ? run->count - RECENT : 0;
+    struct ckpt_join_key key;
+    if (run->list[i]->status == CKPT_STATUS_INVALID) {
+        return CKPT_OK;
+    }
+    fill_key(run, i, &key);
+    return ckpt_series_touches(news, &key) == CKPT_TOUCH_IT ? join_one(p, l, run, i) : CKPT_OK;
+}
+
+/* The index of the oldest checkpoint that NEWS may be about. */
+static size_t oldest_touched(const struct ckpt_run *run, const struct ckpt_series_news *news)
+{
+    size_t oldest = run->count;
+    size_t sure = 0;
+    for (size_t i = run->count; i-- > 0 && sure < SURE;) {
+        struct ckpt_join_key key;
+        fill_key(run, i, &key);
+        enum ckpt_series_touch touch = ckpt_series_touches(news, &key);
+        oldest = touch == CKPT_TOUCH_IT ? i : oldest;
+        sure = touch == CKPT_TOUCH_LATER ? sure + 1 : 0;
+    }
+    return oldest;
+}
+
+/* Those from FIRST up to END are to be joined later. It goes on where it is: with news coming again and again, each has its turn. */
+static void put_off(struct ckpt_learner *l, size_t first, size_t end, const struct ckpt_series_news *news)
+{
+    if (l->backlog.left == 0) {
+        l->backlog.news = (struct ckpt_series_news){0};
+        l->backlog.first = l->backlog.at = first;
+        l->backlog.end = end;
+    }
+    l->backlog.first = first < l->backlog.first ? first : l->backlog.first;
+    l->backlog.end = end > l->backlog.end ? end : l->backlog.end;
+    l->backlog.left = l->backlog.end - l->backlog.first;
+    ckpt_series_add_news(&l->backlog.news, news);
+}
+
+/* A slice of what was put off. */
+static enum ckpt_err catch_up(struct ckpt_publisher *p, struct ckpt_learner *l, struct ckpt_run *run)
+{
+    int64_t start = ckpt_now_ms();
+    int64_t now = start;
     enum ckpt_err err = CKPT_OK;
-    for (size_t i = first; err == CKPT_OK && i < run->count; i++) {
-        if (run->list[i]->status != CKPT_STATUS_INVALID) {
+    if (l->backlog.end > run->count) { /* it was read anew, and has lost some */
+        l->backlog.end = run->count;
+        l->backlog.first = l->backlog.first < run->count ? l->backlog.first : 0;
+        l->backlog.left = l->backlog.end - l->backlog.first;
+    }
+    for (; err == CKPT_OK && l->backlog.left > 0 && now - start < SLICE_MS; now = ckpt_now_ms()) {
+        l->backlog.at = l->backlog.at < l->backlog.end ? l->backlog.at : l->backlog.first;
+        err = join_touched(p, l, run, l->backlog.at, &l->backlog.news);
+        l->backlog.at++;
+        l->backlog.left--;
+    }
+    l->backlog.next_ms = now + REST * (now - start) + 1;
+    return err;
+}
+
+/* CAPTURED: the newest ones may have changed, whatever the news are. */
+static enum ckpt_err join(struct ckpt_publisher *p, struct ckpt_learner *l, struct ckpt_run *run, bool captured)
+{
+    bool any = ckpt_series_any_news(&l->news);
+    size_t first = any ? oldest_touched(run, &l->news) : run->count;
+    size_t recent = run->count > RECENT ? run->count - RECENT : 0;
+    enum ckpt_err err = CKPT_OK;
+    for (size_t i = recent; err == CKPT_OK && i < run->count; i++) {
+        bool fresh = captured && (i + FRESH >= run->count || (l->joined > 0 && run->list[i]->number > l->joined));
+        if (fresh && run->list[i]->status != CKPT_STATUS_INVALID) {
             err = join_one(p, l, run, i);
+        } else if (any) {
+            err = join_touched(p, l, run, i, &l->news);
         }
     }
-    l->join_all = false;
+    if (err == CKPT_OK && first < recent) {
+        put_off(l, first, recent, &l->news);
+    }
+    if (err == CKPT_OK) {
+        l->news = (struct ckpt_series_news){0};
+        l->joined = run->count > 0 ? run->list[run->count - 1]->number : 0;
+    }
     return err;
 }
 
@@ -268,27 +363,110 @@ static enum ckpt_err read_members(struct ckpt_publisher *p, struct ckpt_learner 
     return err;
 }
 
-enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *p, struct ckpt_run *run, bool news)
+enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *p, struct ckpt_run *run, bool captured)
 {
     struct ckpt_learner *l = NULL;
-    bool changed = news;
     enum ckpt_err err = learner_of(p, run->dir, &l);
     if (err != CKPT_OK) {
         return err;
     }
-    if (news) {
+    if (captured) {
         l->active_ms = ckpt_now_ms();
         err = read_members(p, l, run);
     }
     if (err == CKPT_OK) {
-        err = read_on(p, l, &changed);
+        err = read_on(p, l);
     }
     int64_t now = ckpt_now_ms();
     l->next_ms = now + (now - l->active_ms < ACTIVE_MS ? POLL_MS : SLOW_MS);
-    return err == CKPT_OK && changed ? join(p, l, run) : err;
+    l->read_ms = now;
+    return err == CKPT_OK && (captured || ckpt_series_any_news(&l->news)) ? join(p, l, run, captured) : err;
 }
 
 /* ---- following ---- */
+
+enum ckpt_err ckpt_publish_follow(struct ckpt_publisher *p, uint64_t run)
+{
+    struct ckpt_learner *l = NULL;
+    int count = 0;
+    LL_COUNT(p->learners, l, count);
+    if (count >= LEARNERS) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = learner_of(p, run, &l);
+    if (err == CKPT_OK) {
+        l->active_ms = ckpt_now_ms();
+    }
+    return err;
+}
+
+void ckpt_publish_unlearn(struct ckpt_publisher *p)
+{
+    struct ckpt_learner *l = NULL;
+    LL_FOREACH (p->learners, l) {
+        ckpt_series_all_news(&l->news);
+    }
+}
+
+/* Those of NOTES that may be sources of the run, whose directory is PATH. */
+static enum ckpt_err take_notes_of(struct ckpt_learner *l, const char *path, const struct ckpt_look *notes)
+{
+    const struct ckpt_look *note = NULL;
+    enum ckpt_err err = CKPT_OK;
+    bool any = false;
+    for (note = notes; err == CKPT_OK && note != NULL; note = note->next) {
+        bool is = false;
+        err = ckpt_sources_note(l->sources, path, note->path, &is);
+        any |= is;
+    }
+    if (any && l->read_ms + NOTED_MS < l->next_ms) {
+        l->next_ms = l->read_ms + NOTED_MS;
+    }
+    return err;
+}
+
+/* The run that the directory ABOVE is, or the only one that lies below it; 0: there is none. */
+static uint64_t run_at(struct ckpt_publisher *p, uint64_t above)
+{
+    struct ckpt_run *run = NULL;
+    uint64_t *dirs = NULL;
+    uint64_t found = 0;
+    size_t n = 0;
+    if (ckpt_keeper_run(p->engine->keeper, above, false, &run) == CKPT_OK) {
+        return above;
+    }
+    if (p->engine->config.runs != NULL && ckpt_runs_below(p->engine->config.runs, above, &dirs, &n) == CKPT_OK) {
+        found = n == 1 ? dirs[0] : 0;
+        free(dirs);
+    }
+    return found;
+}
+
+/* The file PATH may be a source of a run to which nothing has been captured since the start: it is followed from now on. */
+static enum ckpt_err follow_owner(struct ckpt_publisher *p, const char *path)
+{
+    char beside[PATH_MAX];
+    char name[NAME_MAX + 1];
+    char run_path[PATH_MAX];
+    size_t n = strlen(path);
+    for (unsigned up = 0; up < LEVELS && n > 0; up++) {
+        uint64_t above = 0;
+        const char *slash = memrchr(path, '/', n);
+        n = slash == NULL ? 0 : (size_t)(slash - path);
+        if ((size_t)snprintf(beside, sizeof beside, "%.*s%sx", (int)n, path, n == 0 ? "" : "/") >= sizeof beside ||
+            ckpt_catalog_resolve(p->engine->store, beside, &above, name) != CKPT_OK) {
+            continue; /* the directories of loggers aren't in the catalog */
+        }
+        uint64_t run = run_at(p, above);
+        if (run != 0) {
+            return ckpt_catalog_path(p->engine->store, run, run_path, sizeof run_path) == CKPT_OK &&
+                           ckpt_walk_reaches(run_path, CKPT_WALK_ABOVE, path)
+                       ? ckpt_publish_follow(p, run)
+                       : CKPT_OK;
+        }
+    }
+    return CKPT_OK;
+}
 
 /* Files that somebody has made, closed or renamed: they may be logs of a run. */
 static enum ckpt_err take_notes(struct ckpt_publisher *p)
@@ -296,25 +474,30 @@ static enum ckpt_err take_notes(struct ckpt_publisher *p)
     struct ckpt_look *notes = NULL;
     struct ckpt_look *note = NULL;
     struct ckpt_look *next = NULL;
+    struct ckpt_look *newest_first = NULL;
     struct ckpt_learner *l = NULL;
     enum ckpt_err err = CKPT_OK;
     pthread_mutex_lock(&p->engine->lock);
-    notes = p->engine->notes;
+    newest_first = p->engine->notes;
     p->engine->notes = NULL;
     p->engine->note_count = 0;
     pthread_mutex_unlock(&p->engine->lock);
-    LL_FOREACH_SAFE (notes, note, next) {
-        LL_FOREACH (p->learners, l) {
-            char path[PATH_MAX];
-            bool is = false;
-            if (err == CKPT_OK && ckpt_catalog_path(p->engine->store, l->run, path, sizeof path) == CKPT_OK) {
-                err = ckpt_sources_note(l->sources, path, note->path, &is);
-            }
-            if (is) {
-                l->next_ms = 0;
-                l->join_all = true;
-            }
+    /* What was written last is to be read last. */
+    LL_FOREACH_SAFE (newest_first, note, next) {
+        LL_PREPEND(notes, note);
+    }
+    LL_FOREACH (notes, note) {
+        if (err == CKPT_OK && ckpt_walk_what(note->path) == CKPT_WALK_METRICS) {
+            err = follow_owner(p, note->path);
         }
+    }
+    LL_FOREACH (p->learners, l) {
+        char path[PATH_MAX];
+        if (err == CKPT_OK && notes != NULL && ckpt_catalog_path(p->engine->store, l->run, path, sizeof path) == CKPT_OK) {
+            err = take_notes_of(l, path, notes);
+        }
+    }
+    LL_FOREACH_SAFE (notes, note, next) {
         free(note);
     }
     return err;
@@ -327,12 +510,23 @@ enum ckpt_err ckpt_publish_poll(struct ckpt_publisher *p, bool now)
     enum ckpt_err err = take_notes(p);
     LL_FOREACH_SAFE (p->learners, l, next) {
         struct ckpt_run *run = NULL;
-        if (err != CKPT_OK || (!now && ckpt_now_ms() < l->next_ms)) {
+        bool look = now || ckpt_now_ms() >= l->next_ms;
+        bool behind = l->backlog.left > 0 && ckpt_now_ms() >= l->backlog.next_ms;
+        if (err != CKPT_OK || (!look && !behind)) {
             continue;
         }
         err = ckpt_keeper_run(p->engine->keeper, l->run, false, &run);
-        if (err == CKPT_OK) {
+        if (err == CKPT_ERR_NOT_FOUND) {
+            LL_DELETE(p->learners, l);
+            free_learner(l);
+            err = CKPT_OK;
+            continue;
+        }
+        if (err == CKPT_OK && look) {
             err = ckpt_publish_learn(p, run, false);
+        }
+        if (err == CKPT_OK && behind) {
+            err = catch_up(p, l, run);
         }
         err = err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }

@@ -1,11 +1,10 @@
 /*
- * What a series keeps: series_parts.h says how. The joining is in series_join.c.
+ * What a series keeps: series_parts.h says how. The joining is in series_join.c, what is new for whom in series_news.c.
  */
 #include "naming.h"
 #include <assert.h>
 #include "series_parts.h"
 #include <ckpt/id.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -266,15 +265,20 @@ static bool same_value(double a, double b)
     return a == b || (isnan(a) && isnan(b));
 }
 
-/* What is said again has its old time, and counts as its old file's unless that is another one. */
+/* What is said again has its old time and its checkpoint, and counts as its old file's unless that is another one. */
 static void replace(struct ckpt_series *series, struct ckpt_series_point *old,
                     const struct ckpt_series_point *point, bool own_time, bool *changed)
 {
     struct ckpt_series_point next = *point;
     if (same_value(old->value, point->value)) {
         next.time_ns = own_time ? point->time_ns : old->time_ns;
+        if (!next.has_checkpoint) {
+            next.has_checkpoint = old->has_checkpoint;
+            next.checkpoint = old->checkpoint;
+        }
     } else {
         *changed = true;
+        ckpt_series_note_news(series, &next);
     }
     series->sources[old->source].points--;
     series->sources[next.source].points++;
@@ -325,6 +329,7 @@ enum ckpt_err ckpt_series_add(struct ckpt_series *series, unsigned source,
     series->sources[source].points++;
     series->total++;
     *changed = true;
+    ckpt_series_note_news(series, &p);
     return CKPT_OK;
 }
 
@@ -345,6 +350,7 @@ size_t ckpt_series_forget(struct ckpt_series *series, const char *path)
         ckpt_series_settle(series, metric);
         for (size_t j = 0; j < metric->count; j++) {
             if (metric->points[j].source == source) {
+                ckpt_series_note_news(series, &metric->points[j]);
                 drop_point(series, &metric->points[j]);
             } else {
                 metric->points[n++] = metric->points[j];

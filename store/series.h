@@ -53,6 +53,28 @@ size_t ckpt_series_forget(struct ckpt_series *series, const char *path);
 
 size_t ckpt_series_points(const struct ckpt_series *series); /* held now */
 
+/* Numbers from FROM to TO. */
+struct ckpt_series_span {
+    bool any;
+    int64_t from;
+    int64_t to;
+};
+
+/* Where points have come, changed or gone: the span of what they say. */
+struct ckpt_series_news {
+    struct ckpt_series_span steps;
+    struct ckpt_series_span epochs; /* that fractions are in */
+    struct ckpt_series_span checkpoints;
+    struct ckpt_series_span times;
+};
+
+/* Adds to *NEWS what there was since the last time. */
+void ckpt_series_take_news(struct ckpt_series *series, struct ckpt_series_news *news);
+void ckpt_series_add_news(struct ckpt_series_news *news, const struct ckpt_series_news *other);
+/* As if everything were news. */
+void ckpt_series_all_news(struct ckpt_series_news *news);
+bool ckpt_series_any_news(const struct ckpt_series_news *news);
+
 /* What is known of a checkpoint. Each number counts only with its flag, each time only when it isn't 0. */
 struct ckpt_join_key {
     bool has_step;
@@ -68,6 +90,11 @@ struct ckpt_join_key {
     int64_t saved_ns;
     int64_t previous_ns; /* when the checkpoint before was saved */
 };
+
+/* What NEWS is to the checkpoint KEY: all of it is about later ones; some may be about it; it isn't about it, but
+   may be about earlier ones. Takes no longer with many points than with few. */
+enum ckpt_series_touch { CKPT_TOUCH_LATER, CKPT_TOUCH_IT, CKPT_TOUCH_EARLIER };
+enum ckpt_series_touch ckpt_series_touches(const struct ckpt_series_news *news, const struct ckpt_join_key *key);
 
 enum ckpt_join {
     CKPT_JOIN_STEP,

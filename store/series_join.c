@@ -2,7 +2,6 @@
  * Which points of a series are values of a checkpoint: series.h has the rules.
  */
 #include "series_parts.h"
-#include <math.h>
 #include <stdlib.h>
 
 static const int64_t tolerance_ns = 2000000000;
@@ -28,12 +27,6 @@ struct query {
     int64_t to_ns;   /* not later than this */
 };
 
-/* The epoch that a point is in. */
-static double whole_epoch(const struct ckpt_series_point *point)
-{
-    return ceil(point->epoch);
-}
-
 static enum fit fit_by_time(const struct query *q, const struct ckpt_series_point *point)
 {
     const struct ckpt_join_key *key = &q->key;
@@ -50,7 +43,7 @@ static enum fit fit_of(const struct query *q, const struct ckpt_series_point *po
     const struct ckpt_join_key *key = &q->key;
     bool steps = key->has_step && point->has_step;
     bool epochs = key->has_epoch && point->has_epoch;
-    bool same_epoch = epochs && whole_epoch(point) == (double)key->epoch;
+    bool same_epoch = epochs && ckpt_series_whole_epoch(point) == (double)key->epoch;
     if (point->has_trial && !(key->has_trial ? point->trial == key->trial : q->any_trial)) {
         return FIT_NOT;
     }
@@ -149,7 +142,7 @@ static bool has_epoch(const struct ckpt_series *series, uint64_t epoch)
         const struct ckpt_series_metric *metric = &series->metrics[i];
         for (size_t j = 0; j < metric->count; j++) {
             const struct ckpt_series_point *point = &metric->points[j];
-            if (point->has_epoch && !point->has_trial && whole_epoch(point) == (double)epoch) {
+            if (point->has_epoch && !point->has_trial && ckpt_series_whole_epoch(point) == (double)epoch) {
                 return true;
             }
         }
@@ -177,7 +170,7 @@ static bool at_checkpoint(const struct ckpt_series *series, uint64_t number, str
         .has_step = last->has_step,
         .has_epoch = last->has_epoch,
         .step = last->step,
-        .epoch = (uint64_t)whole_epoch(last),
+        .epoch = (uint64_t)ckpt_series_whole_epoch(last),
     };
     return true;
 }
@@ -192,6 +185,7 @@ static void resolve_number(const struct ckpt_series *series, struct ckpt_join_ke
     if (series->says_checkpoints) {
         key->has_step = at_checkpoint(series, key->number, &place) && place.has_step;
         key->step = place.step;
+        key->has_previous_step = false; /* it was a number too */
         return;
     }
     bool known = key->saved_ns != 0 && ckpt_series_at_time(series, key->saved_ns, &place);
@@ -290,7 +284,7 @@ bool ckpt_series_at_time(const struct ckpt_series *series, int64_t saved_ns, str
         .has_step = step != NULL,
         .has_epoch = epoch != NULL,
         .step = step != NULL ? step->step : 0,
-        .epoch = epoch != NULL ? (uint64_t)whole_epoch(epoch) : 0,
+        .epoch = epoch != NULL ? (uint64_t)ckpt_series_whole_epoch(epoch) : 0,
     };
     return true;
 }

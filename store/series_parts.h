@@ -1,5 +1,5 @@
 /*
- * What a series keeps, for series.c and series_join.c.
+ * What a series keeps, for series.c, series_join.c and series_news.c.
  *
  * The points of a metric stand in the order of their places as far as `sorted`; behind that are those that came
  * out of order. Mostly there are none: files are written in the order of training. What comes out of order is
@@ -9,6 +9,7 @@
 #define CKPT_STORE_SERIES_PARTS_H
 
 #include "series.h"
+#include <math.h>
 
 enum { CKPT_SERIES_SLOTS = 2 * CKPT_SERIES_NAMES };
 
@@ -49,6 +50,7 @@ struct ckpt_series {
     struct ckpt_series_file sources[CKPT_SERIES_SOURCES];
     size_t total;
     uint64_t arrivals;
+    struct ckpt_series_news news;
     bool says_checkpoints; /* some point was about a numbered checkpoint */
 };
 
@@ -57,7 +59,16 @@ static inline int ckpt_series_order(uint64_t a, uint64_t b)
     return (a > b) - (a < b);
 }
 
+/* The epoch that a point is in. */
+static inline double ckpt_series_whole_epoch(const struct ckpt_series_point *point)
+{
+    return ceil(point->epoch);
+}
+
 /* Puts every point into its place; of those of one place the last one stays. */
 void ckpt_series_settle(struct ckpt_series *series, struct ckpt_series_metric *metric);
+
+/* POINT has come, changed or gone. */
+void ckpt_series_note_news(struct ckpt_series *series, const struct ckpt_series_point *point);
 
 #endif
