@@ -310,6 +310,68 @@ static void where_training_was_by_reports(void **state)
     }
 }
 
+static void which_checkpoints_points_may_be_about(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *points[LINES];
+        const char *key;
+        enum ckpt_series_touch touch;
+    } cases[] = {
+        {{NULL}, "s100 w1000", CKPT_TOUCH_LATER},
+        {{"loss 1 s100"}, "s100 p50", CKPT_TOUCH_IT},
+        {{"loss 1 s51"}, "s100 p50", CKPT_TOUCH_IT},
+        {{"loss 1 s50"}, "s100 p50", CKPT_TOUCH_EARLIER},
+        {{"loss 1 s101"}, "s100 p50", CKPT_TOUCH_LATER},
+        {{"loss 1 s0"}, "s0", CKPT_TOUCH_IT},
+        {{"loss 1 s7"}, "s100", CKPT_TOUCH_IT},
+        {{"loss 1 s50"}, "s40 p50", CKPT_TOUCH_LATER},
+        {{"loss 1 s30"}, "s40 p50", CKPT_TOUCH_IT}, /* training went back */
+        {{"loss 1 s10", "loss 1 s200"}, "s100 p50", CKPT_TOUCH_IT}, /* one span for all */
+        {{"loss 1 e1.5"}, "e2", CKPT_TOUCH_IT},
+        {{"loss 1 e2"}, "e2", CKPT_TOUCH_IT},
+        {{"loss 1 e2.5"}, "e2", CKPT_TOUCH_LATER},
+        {{"loss 1 e1"}, "e2", CKPT_TOUCH_EARLIER},
+        {{"x 1 o2 #0"}, "e2", CKPT_TOUCH_IT},
+        {{"x 1 o3 #0"}, "e2", CKPT_TOUCH_LATER},
+        {{"loss 1 s5"}, "n5", CKPT_TOUCH_IT},
+        {{"loss 1 s6 e5"}, "n5", CKPT_TOUCH_IT},
+        {{"loss 1 s6 e6"}, "n5", CKPT_TOUCH_LATER},
+        {{"loss 1 s6 c5"}, "n5", CKPT_TOUCH_IT},
+        {{"loss 1 s6 c4"}, "n5", CKPT_TOUCH_EARLIER},
+        {{"loss 1 t1000"}, "s100 w1000", CKPT_TOUCH_IT},
+        {{"loss 1 t3000"}, "s100 w1000", CKPT_TOUCH_IT}, /* who logs after saving */
+        {{"loss 1 t3001"}, "s100 w1000", CKPT_TOUCH_LATER},
+        {{"loss 1 t1000"}, "s100 w9000 q1000", CKPT_TOUCH_EARLIER},
+        {{"loss 1 t1000"}, "w9000 q1000", CKPT_TOUCH_IT}, /* it says where training was */
+        {{"loss 1 s101 t9000"}, "s100 w1000", CKPT_TOUCH_LATER},
+        {{"loss 1 s7 t90000"}, "s100 p50 w1000", CKPT_TOUCH_EARLIER},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ckpt_series *series = NULL;
+        struct ckpt_series_news news = {0};
+        struct ckpt_series_news again = {0};
+        struct ckpt_join_key key = parse_key(cases[i].key);
+        assert_ok(ckpt_series_create(&series));
+        for (size_t j = 0; j < LINES && cases[i].points[j] != NULL; j++) {
+            add(series, "a.csv", cases[i].points[j]);
+        }
+        ckpt_series_take_news(series, &news);
+        if (ckpt_series_touches(&news, &key) != cases[i].touch) {
+            print_error("%s: %d, not %d\n", cases[i].key, ckpt_series_touches(&news, &key), cases[i].touch);
+            fail_msg("case %zu", i);
+        }
+        ckpt_series_take_news(series, &again);
+        assert_false(ckpt_series_any_news(&again));
+        ckpt_series_forget(series, "a.csv");
+        ckpt_series_take_news(series, &again);
+        assert_memory_equal(&news, &again, sizeof news); /* what goes is news too */
+        ckpt_series_all_news(&news);
+        assert_int_equal(ckpt_series_touches(&news, &key), CKPT_TOUCH_IT);
+        ckpt_series_free(series);
+    }
+}
+
 static void what_is_said_again_changes_nothing(void **state)
 {
     (void)state;
@@ -320,6 +382,12 @@ static void what_is_said_again_changes_nothing(void **state)
     assert_true(add(series, "a", "loss nan s2 r1000"));
     assert_false(add(series, "a", "loss 3 s1 r9000"));
     assert_false(add(series, "b", "loss nan s2 r9000"));
+    struct ckpt_series_news news = {0};
+    ckpt_series_take_news(series, &news);
+    news = (struct ckpt_series_news){0};
+    assert_false(add(series, "b", "loss nan s2 r9500"));
+    ckpt_series_take_news(series, &news);
+    assert_false(ckpt_series_any_news(&news));
     assert_int_equal(ckpt_series_points(series), 2);
     assert_string_equal(join(series, "w2000", text), "loss nan time"); /* of the first reading */
     assert_true(add(series, "b", "loss 4 s1 r9000"));
@@ -453,6 +521,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_gets_its_points),
         cmocka_unit_test(where_training_was),
         cmocka_unit_test(where_training_was_by_reports),
+        cmocka_unit_test(which_checkpoints_points_may_be_about),
         cmocka_unit_test(what_is_said_again_changes_nothing),
         cmocka_unit_test(a_file_is_forgotten),
         cmocka_unit_test(old_points_are_thinned),
