@@ -283,10 +283,15 @@ class Quiet(MetricCase):
         for trial in trials:
             with self.subTest(trial=os.path.relpath(trial, self.dir)):
                 expected = self.content(layouts.named("ray"), BEST, run=trial)
+                wait_for("the last checkpoint in latest/", lambda: self.shown("latest", run=trial) == self.content(
+                    layouts.named("ray"), 3, run=trial), timeout=QUIET + SOON)
                 wait_for("the best trial's checkpoint in best/", lambda: self.shown("best", run=trial) == expected,
                          timeout=QUIET + SOON)
                 self.assertEqual(self.metric("val_loss", "best", run=trial), VALUES[BEST])
-                self.assertEqual(self.metric("val_loss", "latest", run=trial), VALUES[3])
+                for k, value in VALUES.items():  # the step is training_iteration of its report
+                    wait_for(f"{value} of step {k}", timeout=SOON, condition=lambda k=k, value=value: self.close(
+                        self.metric("val_loss", "step", str(k), run=trial), value))
+                    self.assert_shows(f"step/{k}", self.content(layouts.named("ray"), k, run=trial), run=trial)
 
 
 class Explicit(MetricCase):
