@@ -93,9 +93,11 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     struct stat st;
-    /* Of what views show only a policy can change, and only its text. */
+    /* Of what views show only a policy can change, and only its text. Owner, mode and times are the run's: who changes those of
+       a run and all that is in it has changed them, and who brings a directory here to be like another goes on to fill it. */
     int err = inode->view == NULL                    ? set_all(req, inode, attr, to_set, fi)
               : (to_set & FUSE_SET_ATTR_SIZE) != 0 ? file_truncate(req, inode, attr->st_size, fi)
+              : inode->view->beside                  ? 0
                                                      : EROFS;
     if (err == 0) {
         err = stat_any(fs, inode, &st);

@@ -8,7 +8,7 @@
  *     RUN/best, RUN/epoch/3/model.pt, RUN/.ckpt/top/val_loss/1, RUN/history/FILE/v0003: a path through a view
  *     a file or a directory that is a checkpoint's, there or deleted; FILE@v3
  *
- * In a directory above several runs that is none itself @best, @latest and top/ are over all of them. Of what isn't
+ * In a directory above several runs that is none itself @best and @latest are over all of them (top/ is in the mount only). Of what isn't
  * shown any more (rotated, invalid) the newest is meant, if nothing that is shown has that epoch, step or tag.
  */
 #ifndef CKPT_TOOL_FIND_H

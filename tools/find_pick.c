@@ -183,7 +183,7 @@ static enum ckpt_err pick_top(struct tool *tool, const struct ckpt_run *run, con
     size_t n = 0;
     enum ckpt_err err = ckpt_judge_policy(tool->store, run->dir, &policy, &changed);
     if (err == CKPT_OK) {
-        err = ckpt_judge_rank(run, &policy, s->text, &numbers, &n);
+        err = ckpt_judge_rank(run, &policy, s->text[0] != '\0' ? s->text : NULL, &numbers, &n);
     }
     if (err == CKPT_OK && s->number <= n) {
         *found = ckpt_run_number(run, numbers[s->number - 1]);

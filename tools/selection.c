@@ -119,11 +119,16 @@ bool selection_of_view(const char *view, struct selection *selection, const char
             (!top || !take_text(&found, value, value_size))) {
             return false;
         }
-        if (top) {
+        if (top && parse_number(value, value_size, &found.number)) {
+            found.text[0] = '\0'; /* top/2: no metric is listed under the name of a place */
+        } else if (top) {
             value = component(&at, &value_size);
-            if (!parse_number(value, value_size, &found.number) || found.number == 0) {
+            if (!parse_number(value, value_size, &found.number)) {
                 return false;
             }
+        }
+        if (top && found.number == 0) {
+            return false;
         }
     }
     *selection = found;
@@ -156,7 +161,8 @@ void selection_print(const struct selection *selection, char *text, size_t size)
         snprintf(text, size, "checkpoint whose id begins with %s", selection->text);
         break;
     case SELECT_TOP:
-        snprintf(text, size, "place %" PRIu64 " by %s", selection->number, selection->text);
+        snprintf(text, size, "place %" PRIu64 " by %s", selection->number,
+                 selection->text[0] != '\0' ? selection->text : "its primary metric");
         break;
     }
 }

@@ -20,7 +20,7 @@ enum selection_by {
     SELECT_STEP,  /* number */
     SELECT_TAG,   /* text */
     SELECT_ID,    /* text: the first digits of an id */
-    SELECT_TOP,   /* text: the metric as a directory has it; number: the place from 1 on */
+    SELECT_TOP,   /* text: the metric as a directory has it, "" for the primary one; number: the place from 1 on */
 };
 
 struct selection {
