@@ -39,40 +39,40 @@ static bool is_blank(const char *text)
 
 /* ---- what they say ---- */
 
-/* With what the policy says of it, like "ckpt ls": who has it open, and who started from it, isn't asked. */
-static enum ckpt_err describe(struct ckptfs *fs, const struct ckpt_run *run, const struct ckpt_checkpoint *c, char **json)
+/* What the policy says of it, as "ckpt ls" asks: not who has it open, nor who started from it. Points into POLICY and
+   JUDGEMENT (all zeros). NULL: it can't be told, for which the log has the reason if it is a damaged policy. */
+static const struct ckpt_policy_verdict *judge(struct ckptfs *fs, const struct ckpt_run *run,
+                                               const struct ckpt_checkpoint *c, struct ckpt_policy *policy,
+                                               struct ckpt_judgement *judgement)
 {
-    struct ckpt_policy policy;
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     struct ckpt_judge_context context = {.now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec};
-    struct ckpt_judgement judgement = {0};
-    const struct ckpt_policy_verdict *verdict = NULL;
-    enum ckpt_err err = ckpt_judge_policy(fs->store, run->dir, &policy, &context.changed_ns);
-    if (err == CKPT_OK) {
-        err = ckpt_judge(run, &policy, &context, &judgement);
+    if (ckpt_judge_policy(fs->store, run->dir, policy, &context.changed_ns) != CKPT_OK ||
+        ckpt_judge(run, policy, &context, judgement) != CKPT_OK) {
+        return NULL;
     }
-    for (size_t i = 0; i < judgement.count && verdict == NULL; i++) {
-        verdict = run->list[i] == c ? &judgement.verdicts[i] : NULL;
+    size_t i = 0;
+    while (i < judgement->count && run->list[i] != c) {
+        i++;
     }
-    /* A policy that is damaged was told in the log; the rest is known. */
-    if (err == CKPT_OK || err == CKPT_ERR_CORRUPT) {
-        err = ckpt_describe(fs->runs, fs->store, run, c, verdict, json);
-    }
-    ckpt_judgement_clear(&judgement);
-    return err;
+    return i < judgement->count ? &judgement->verdicts[i] : NULL;
 }
 
 static int info_text(struct ckptfs *fs, const struct view_node *view, struct text *text)
 {
     const struct ckpt_run *run = NULL;
     const struct ckpt_checkpoint *c = NULL;
+    struct ckpt_policy policy;
+    struct ckpt_judgement judgement = {0};
     int err = view_checkpoint_hold(fs, view->run, &view->pick, &run, &c);
     if (err != 0) {
         return err;
     }
-    err = ckpt_err_errno(describe(fs, run, c, &text->bytes));
+    const struct ckpt_policy_verdict *verdict = judge(fs, run, c, &policy, &judgement);
+    err = ckpt_err_errno(ckpt_describe(fs->runs, fs->store, run, c, verdict, &text->bytes));
     text->changed_ns = c->saved_ns;
+    ckpt_judgement_clear(&judgement);
     ckpt_runs_release(fs->runs);
     return err;
 }

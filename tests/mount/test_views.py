@@ -486,7 +486,8 @@ class Attributes(RunCase):
                      self.path("epoch/3")):
             with self.subTest(path):
                 self.assertEqual(len(self.get(path, "id")), 16)
-                expected = {"epoch": "3", "step": "30", "kind": "full", "tags": "x,y", "metric.val_loss": "0.21", "checkpoint": "complete"}
+                expected = {"epoch": "3", "step": "30", "kind": "full", "tags": "x,y", "metric.val_loss": "0.21",
+                            "checkpoint": "complete"}
                 self.assertEqual({name: self.get(path, name) for name in expected}, expected)
                 self.fails(errno.ENODATA, os.getxattr, path, "user.ckptfs.metric.other")
                 self.assertFalse([name for name in os.listxattr(path) if "ckptfs" in name])
