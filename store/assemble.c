@@ -352,8 +352,12 @@ static void take_step(struct ckpt_checkpoint *c, uint64_t step, enum ckpt_from f
 /* What the root's name and the file's content say. A name that is used again and again says nothing of its own. */
 static enum ckpt_err take_numbers(struct ckpt_checkpoint *c, const struct ckpt_arrival *at)
 {
+    static const struct ckpt_inspection nothing;
     const struct ckpt_naming *naming = &at->what->naming;
-    const struct ckpt_inspection *content = at->content;
+    /* A scheduler counts epochs of its own, which may be steps. */
+    enum ckpt_holds holds = holds_of(at);
+    bool beside = holds == CKPT_HOLDS_EXTRA || holds == CKPT_HOLDS_OPTIMIZER;
+    const struct ckpt_inspection *content = beside ? &nothing : at->content;
     enum ckpt_err err = CKPT_OK;
     if (naming->has_epoch) {
         take_epoch(c, naming->epoch, CKPT_FROM_NAME);

@@ -204,9 +204,18 @@ class Removed(ThreeCase):
             self.fails(errno.EROFS, os.unlink, self.path(path))
         self.fails(errno.EROFS, os.rmdir, self.path(".ckpt/epoch/1"))
 
-    def test_nothing_is_made_in_them(self):
-        for path in ("epoch/x", "latest/x", "tag/y/z"):
-            self.fails((errno.EROFS, errno.ENOENT), write, self.path(path), b"")
+    def test_owner_mode_and_times_are_the_runs(self):
+        """Who changes them of everything in the run isn't stopped by views, which follow the run."""
+        before = os.stat(self.path("latest"))
+        for command in (("chmod", "-R", "u+w,o-rwx"), ("chown", "-R", "1234"), ("touch", "-c", "-d", "2001-01-01")):
+            tool(*command, self.path("latest"), self.path("epoch/1"), self.path("latest", TEN))
+            self.assertEqual(os.stat(self.path("latest")), before)
+            tool(*command, self.dir)
+        self.assertEqual(os.stat(self.path("latest")).st_uid, 1234)
+        self.fails(errno.EROFS, os.chmod, self.path(".ckpt", "latest"), 0o700)
+
+    def test_nothing_is_moved_out_of_them(self):
+        """What is made in them: test_intent.py."""
         self.fails(errno.EROFS, os.rename, self.path("epoch/1"), self.path("mine"))
         self.fails((errno.EROFS, errno.EACCES), os.open, self.path("latest", TEN), os.O_WRONLY)
         self.fails(errno.EXDEV, os.link, self.path("latest", TEN), self.path("d.pt"))
