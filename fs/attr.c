@@ -97,7 +97,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *attr, int to_set,
        a run and all that is in it has changed them, and who brings a directory here to be like another goes on to fill it. */
     int err = inode->view == NULL                    ? set_all(req, inode, attr, to_set, fi)
               : (to_set & FUSE_SET_ATTR_SIZE) != 0 ? file_truncate(req, inode, attr->st_size, fi)
-              : inode->view->beside                  ? 0
+              : inode->view->beside || inode->view->kind == VIEW_VERSION ? 0
                                                      : EROFS;
     if (err == 0) {
         err = stat_any(fs, inode, &st);

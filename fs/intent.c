@@ -141,6 +141,12 @@ static bool read_path(int memory, uint64_t address, char path[PATH_MAX])
     return n > 0 && memchr(path, '\0', (size_t)n) != NULL;
 }
 
+static bool empties(uint64_t flags)
+{
+    return (flags & O_TRUNC) != 0 && (flags & O_CREAT) == 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Made anew, or as good as that. */
 static bool is_made(int memory, const struct maker *maker, const struct intent_call *call)
 {
     struct open_how how = {0};
@@ -150,7 +156,7 @@ static bool is_made(int memory, const struct maker *maker, const struct intent_c
     case DIRECTORY:
         break;
     case IF_CREAT:
-        return (flags & O_CREAT) != 0;
+        return (flags & O_CREAT) != 0 || empties(flags);
     case IF_HOW:
         return flags <= INT64_MAX &&
                ckpt_host_pread(memory, &how, sizeof how, (off_t)flags) == (ssize_t)sizeof how &&
@@ -173,6 +179,7 @@ bool intent_read(pid_t thread, struct intent *intent)
     int memory = open_proc(thread, "mem");
     bool read = memory >= 0 && is_made(memory, maker, &call) && read_path(memory, call.args[maker->path], intent->path) &&
                 (maker->other == NONE || read_path(memory, call.args[maker->other], intent->other));
+    intent->empties = maker->says == IF_CREAT && empties(call.args[maker->flags]);
     ckpt_host_close(memory);
     /* "ln x best/" means a directory that is there, and the kernel makes no other thing by such a name. */
     size_t n = read ? strlen(intent->path) : 0;

@@ -30,6 +30,7 @@ bool intent_parse(const char *line, struct intent_call *call);
 struct intent {
     char path[PATH_MAX];  /* of the new entry, as the caller gave it; never empty */
     char other[PATH_MAX]; /* another path that the call looks up (the old name of a rename, of a link), or "" */
+    bool empties;         /* it makes nothing, but empties a file that is there (open with O_TRUNC alone) */
 };
 
 /* What THREAD is about to make. False: nothing, or nobody can tell. */

@@ -65,12 +65,17 @@ static void forget(struct ckptfs *fs, struct inode *inode, uint64_t lookups)
 static int lookup_view(fuse_req_t req, struct inode *parent, const char *name, struct fuse_entry_param *entry)
 {
     struct ckptfs *fs = ckptfs_of(req);
+    bool empties = false;
     int err = view_lookup(fs, parent, name, entry);
-    if (err == 0 && view_gives_way(req, parent, name)) {
-        forget(fs, inode_of(fs, entry->ino), 1);
-        err = ENOENT;
+    if (err != 0 || !view_gives_way(req, parent, name, &empties)) {
+        return err;
     }
-    return err;
+    bool file = S_ISREG(entry->attr.st_mode);
+    if (empties && (!file || parent->view == NULL)) {
+        return 0;
+    }
+    forget(fs, inode_of(fs, entry->ino), 1);
+    return empties ? view_make_empty(req, parent, name) : ENOENT;
 }
 
 /* In a directory of live/. */

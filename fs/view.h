@@ -98,8 +98,12 @@ int view_each(struct ckptfs *fs, struct inode *directory, view_entry_fn *fn, voi
    view entry. */
 int view_remove(struct ckptfs *fs, struct inode *parent, const char *name);
 
-/* Whether the caller is about to make NAME in PARENT, where a view has that name: then it isn't there for him. */
-bool view_gives_way(fuse_req_t req, struct inode *parent, const char *name);
+/* Whether the caller is about to make NAME in PARENT, where a view has that name: then it isn't there for him. EMPTIES: he
+   opens it to write it anew, and without O_CREAT, so it has to be there: see view_make_empty. */
+bool view_gives_way(fuse_req_t req, struct inode *parent, const char *name, bool *empties);
+
+/* The same as view_make_real, with an empty real file NAME in it. */
+int view_make_empty(fuse_req_t req, struct inode *directory, const char *name);
 
 /* An entry is to be made in the view DIRECTORY. Reached beside the run's files: makes a real directory, empty, of its path, so that the
    view is gone from there, and returns ESTALE, upon which the kernel walks the path again and finds that one. Else EROFS, or another

@@ -28,12 +28,14 @@ static bool place_of(struct ckptfs *fs, const struct inode *directory, char *pla
     return n > 0 && (size_t)n < size;
 }
 
-bool view_gives_way(fuse_req_t req, struct inode *parent, const char *name)
+bool view_gives_way(fuse_req_t req, struct inode *parent, const char *name, bool *empties)
 {
     char place[3 * PATH_MAX];
     struct intent intent;
-    return is_beside(parent, name) && intent_read(fuse_req_ctx(req)->pid, &intent) &&
-           place_of(ckptfs_of(req), parent, place, sizeof place) && intent_makes(&intent, place, name);
+    bool gives_way = is_beside(parent, name) && intent_read(fuse_req_ctx(req)->pid, &intent) &&
+                     place_of(ckptfs_of(req), parent, place, sizeof place) && intent_makes(&intent, place, name);
+    *empties = gives_way && intent.empties;
+    return gives_way;
 }
 
 /* Somebody else may have been faster. */
@@ -144,4 +146,35 @@ struct inode *view_real(fuse_req_t req, struct inode *directory)
         real = NULL;
     }
     return real;
+}
+
+/* Somebody else may have been faster. */
+static int make_file(fuse_req_t req, struct inode *directory, const char *name)
+{
+    enum { MODE = 0666 };
+    struct ckptfs *fs = ckptfs_of(req);
+    int err = 0;
+    ckpt_engine_names_lock(fs->engine);
+    int fd = ckpt_host_openat(directory->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                              create_mode(req, directory, MODE));
+    if (fd < 0) {
+        err = errno == EEXIST ? 0 : errno;
+    } else if ((err = create_owner(req, directory, fd, MODE)) != 0) {
+        (void)ckpt_host_unlinkat(directory->fd, name, 0);
+    }
+    ckpt_engine_names_unlock(fs->engine);
+    ckpt_host_close(fd);
+    return err;
+}
+
+int view_make_empty(fuse_req_t req, struct inode *directory, const char *name)
+{
+    int err = view_make_real(req, directory);
+    struct inode *real = err == ESTALE ? find_directory(ckptfs_of(req), directory->view) : NULL;
+    if (real != NULL) {
+        int failed = make_file(req, real, name);
+        inode_forget(ckptfs_of(req), real, 1);
+        err = failed != 0 ? failed : err;
+    }
+    return err;
 }

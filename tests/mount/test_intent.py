@@ -320,10 +320,27 @@ class Within(IntentCase):
         self.assert_real("epoch", "epoch")
 
     def test_without_creating_it_stays_read_only(self):
-        for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
+        for flags in (os.O_WRONLY, os.O_RDWR):
             self.fails((errno.EROFS, errno.EACCES), os.open, self.path("best", "b_epoch_2_step_2.pt"), flags)
         self.fails((errno.EROFS, errno.EACCES), os.truncate, self.path("best", "b_epoch_2_step_2.pt"), 0)
         self.assert_view("best")
+
+    def test_emptying_a_file_by_opening_it_makes_a_real_one(self):
+        """What cp does with a file that is there."""
+        fd = os.open(self.path("best", "b_epoch_2_step_2.pt"), os.O_WRONLY | os.O_TRUNC)
+        self.assertEqual(os.write(fd, b"mine"), 4)
+        os.close(fd)
+        self.assert_real("best", "b_epoch_2_step_2.pt")
+        self.same_file(self.path("best", "b_epoch_2_step_2.pt"), b"mine")
+        self.assertEqual(names(self.dir, ".ckpt", "best"), ["b_epoch_2_step_2.pt", "c_epoch_2_step_2.pt", "checkpoint.pt", "info.json"])
+
+    def test_a_copy_of_the_run_beside_it(self):
+        """With its views, while those of the copy come up by themselves."""
+        copy = os.path.join(self.mount.root, "copy")
+        subprocess.run(["cp", "-r", self.dir, copy], check=True)
+        for name, content in self.saved.items():
+            self.same_file(os.path.join(copy, name), content)
+        self.same_file(os.path.join(copy, "best", "b_epoch_2_step_2.pt"), self.saved["b_epoch_2_step_2.pt"])
 
     def test_copytree_onto_one(self):
         os.makedirs(self.path("src", "sub"))

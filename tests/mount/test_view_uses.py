@@ -210,7 +210,7 @@ class Removed(ThreeCase):
         for command in (("chmod", "-R", "u+w,o-rwx"), ("chown", "-R", "1234"), ("touch", "-c", "-d", "2001-01-01")):
             tool(*command, self.path("latest"), self.path("epoch/1"), self.path("latest", TEN))
             self.assertEqual(os.stat(self.path("latest")), before)
-            tool(*command, self.dir)
+        tool("chown", "-R", "1234", self.dir)
         self.assertEqual(os.stat(self.path("latest")).st_uid, 1234)
         self.fails(errno.EROFS, os.chmod, self.path(".ckpt", "latest"), 0o700)
 
