@@ -109,6 +109,9 @@ bool ckpt_process_alive(const struct ckpt_process_key *key);
  */
 CKPT_MUST_USE enum ckpt_err ckpt_process_json(const struct ckpt_process *process, char **text);
 
+/* Which process such a document is about. False: it doesn't say. */
+bool ckpt_process_key_from_json(const char *text, struct ckpt_process_key *key);
+
 /* ---- process_git.c ---- */
 
 /* The commit of the work tree that DIRECTORY (absolute, without symbolic links) lies in, as far as files say it: no git

@@ -162,3 +162,20 @@ enum ckpt_err ckpt_process_json(const struct ckpt_process *process, char **text)
     }
     return CKPT_ERR_INVALID;
 }
+
+bool ckpt_process_key_from_json(const char *text, struct ckpt_process_key *key)
+{
+    json_t *object = json_loads(text, 0, NULL);
+    json_int_t pid = json_integer_value(json_object_get(object, "pid"));
+    json_int_t start = json_integer_value(json_object_get(object, "start"));
+    const char *boot = json_string_value(json_object_get(object, "boot"));
+    bool told = pid > 0 && pid <= INT_MAX && start > 0 && boot != NULL && strlen(boot) == CKPT_BOOT_ID - 1;
+    if (told) {
+        memset(key, 0, sizeof *key);
+        key->group = (pid_t)pid;
+        key->start = (uint64_t)start;
+        memcpy(key->boot, boot, CKPT_BOOT_ID);
+    }
+    json_decref(object);
+    return told;
+}

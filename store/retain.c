@@ -4,6 +4,7 @@
 #include "retain_parts.h"
 #include "garbage.h"
 #include "internal.h"
+#include "run_rows.h"
 #include <ckpt/host.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum {
     FAILED_MS = 10000,
     MISSING_MS = 1000,  /* a directory that is just being moved isn't there either */
     ORPHANS_MS = 3600 * 1000,
+    ALIVE_PART = 10,    /* of the time that makes a run final: until its writer is looked at again */
 };
 
 static const int64_t ms_ns = 1000000;
@@ -101,9 +103,41 @@ static enum ckpt_err see_run(void *arg, struct ckpt_run *run)
 
 /* ---- what is known about a run ---- */
 
-bool ckpt_retain_is_running(const struct ckpt_run *run, int64_t now_ns)
+/* Which process that is. False: not known. */
+static bool find_writer(struct ckpt_engine *engine, uint64_t process, struct ckpt_process_key *key)
 {
-    return !run->finished && now_ns - run->written_ns < running_ns;
+    struct ckpt_txn *txn = NULL;
+    char *json = NULL;
+    enum ckpt_err err = ckpt_txn_read(engine->store->db, &txn);
+    if (err == CKPT_OK) {
+        err = ckpt_process_get_in(txn, process, &json);
+    }
+    ckpt_txn_abort(txn);
+    bool found = err == CKPT_OK && ckpt_process_key_from_json(json, key);
+    free(json);
+    return found;
+}
+
+/* Who has ended stays so; whether one that lives still does is asked each time. */
+static enum ckpt_writer look_at_writer(struct ckpt_engine *engine, struct ckpt_due_run *d, const struct ckpt_run *run)
+{
+    if (d->process != run->process) {
+        bool found = find_writer(engine, run->process, &d->key);
+        d->process = run->process;
+        d->writer = found ? CKPT_WRITER_LIVES : CKPT_WRITER_UNKNOWN;
+    }
+    if (d->writer == CKPT_WRITER_LIVES && !ckpt_process_alive(&d->key)) {
+        d->writer = CKPT_WRITER_ENDED;
+    }
+    return d->writer;
+}
+
+bool ckpt_retain_is_running(struct ckpt_engine *engine, const struct ckpt_run *run, int64_t now_ns)
+{
+    struct ckpt_due_run *d = run->finished ? NULL : find(engine->retainer, run->dir);
+    enum ckpt_writer writer = d == NULL ? CKPT_WRITER_UNKNOWN : look_at_writer(engine, d, run);
+    bool recent = now_ns - run->written_ns < running_ns;
+    return !run->finished && (writer == CKPT_WRITER_UNKNOWN ? recent : writer == CKPT_WRITER_LIVES);
 }
 
 /* A hidden one too: whether its bytes may go depends on it. */
@@ -136,7 +170,8 @@ static enum ckpt_err add_parents(void *arg, struct ckpt_run *run)
 {
     struct ckpt_knowledge *k = arg;
     uint64_t last = 0;
-    for (size_t i = 0; ckpt_retain_is_running(run, k->now_ns) && i < run->count; i++) {
+    bool running = ckpt_retain_is_running(k->engine, run, k->now_ns);
+    for (size_t i = 0; running && i < run->count; i++) {
         const struct ckpt_checkpoint *c = run->list[i];
         if (c->parent == 0 || c->parent == last || (run->process != 0 && c->process != run->process)) {
             continue;
@@ -191,11 +226,23 @@ static int64_t final_ns(const struct ckpt_engine *engine)
     return (engine->config.final_ms == 0 ? CKPT_FINAL_MS : (int64_t)engine->config.final_ms) * ms_ns;
 }
 
-/* Nothing came for a while, and nothing is under way. */
-static bool is_over(const struct ckpt_engine *engine, const struct ckpt_run *run, int64_t now_ns)
+/* NULL: there are records only. */
+static const struct ckpt_checkpoint *last_of(const struct ckpt_run *run)
 {
-    return !run->finished && run->count > 0 && run->list[run->count - 1]->status != CKPT_STATUS_WRITING &&
-           now_ns - run->written_ns >= final_ns(engine);
+    for (size_t i = run->count; i-- > 0;) {
+        if (!run->list[i]->dropped) {
+            return run->list[i];
+        }
+    }
+    return NULL;
+}
+
+/* Nothing came for a while, the last one is published, and the writer has ended, or nobody knows him. */
+static bool is_over(struct ckpt_engine *engine, struct ckpt_due_run *d, const struct ckpt_run *run, int64_t now_ns)
+{
+    const struct ckpt_checkpoint *last = last_of(run);
+    return !run->finished && last != NULL && last->status == CKPT_STATUS_COMPLETE &&
+           now_ns - run->written_ns >= final_ns(engine) && look_at_writer(engine, d, run) != CKPT_WRITER_LIVES;
 }
 
 static void earlier(int64_t *next, int64_t time)
@@ -218,6 +265,8 @@ static int64_t next_time(const struct ckpt_engine *engine, const struct ckpt_due
     }
     if (!run->finished && run->count > 0 && run->written_ns + final_ns(engine) > now_ns) {
         earlier(&next, run->written_ns + final_ns(engine));
+    } else if (!run->finished && d->writer == CKPT_WRITER_LIVES) {
+        earlier(&next, now_ns + final_ns(engine) / ALIVE_PART);
     }
     if (again) {
         earlier(&next, now_ns + HELD_MS * ms_ns);
@@ -229,13 +278,13 @@ static int64_t next_time(const struct ckpt_engine *engine, const struct ckpt_due
 }
 
 /* What the run's row says of the judgement. */
-static enum ckpt_err note(struct ckpt_engine *engine, struct ckpt_run *run, const struct ckpt_judgement *judgement,
-                          int64_t now_ns)
+static enum ckpt_err note(struct ckpt_engine *engine, struct ckpt_due_run *d, struct ckpt_run *run,
+                          const struct ckpt_judgement *judgement, int64_t now_ns)
 {
     const struct ckpt_policy_summary *s = &judgement->summary;
     uint32_t best = s->best == CKPT_POLICY_NONE ? 0 : run->list[s->best]->number;
     const char *old = run->metric == NULL ? "" : run->metric;
-    bool over = is_over(engine, run, now_ns);
+    bool over = is_over(engine, d, run, now_ns);
     if (!over && best == run->best && run->stop == judgement->stop.should_stop &&
         strcmp(old, s->metric == NULL ? "" : s->metric) == 0) {
         return CKPT_OK;
@@ -302,7 +351,7 @@ static enum ckpt_err judge_and_apply(struct ckpt_engine *engine, struct ckpt_due
         err = ckpt_retain_look(engine, d, &k, bytes_wanted, &policy, &run, &judgement);
     }
     if (err == CKPT_OK) {
-        err = note(engine, run, &judgement, k.now_ns);
+        err = note(engine, d, run, &judgement, k.now_ns);
     }
     if (err == CKPT_OK) {
         tell_unranked(engine, d, &judgement);
@@ -373,9 +422,6 @@ enum ckpt_err ckpt_retain_now(struct ckpt_engine *engine, uint64_t run, struct c
 static enum ckpt_err load(struct ckpt_engine *engine, bool *worked)
 {
     struct ckpt_retainer *retainer = engine->retainer;
-    if (ckpt_now_ms() < retainer->load_ms) {
-        return CKPT_OK;
-    }
     enum ckpt_err err = ckpt_keeper_each(engine->keeper, true, see_run, engine);
     retainer->loaded = err == CKPT_OK;
     retainer->load_ms = ckpt_now_ms() + FAILED_MS;
@@ -409,7 +455,7 @@ enum ckpt_err ckpt_retain_step(struct ckpt_engine *engine, bool *worked)
     if (ckpt_store_stopped(engine->store)) {
         return CKPT_OK;
     }
-    if (!retainer->loaded) {
+    if (!retainer->loaded && ckpt_now_ms() >= retainer->load_ms) {
         return load(engine, worked);
     }
     struct ckpt_due_run *d = next_run(engine);

@@ -32,8 +32,9 @@ CKPT_MUST_USE enum ckpt_err ckpt_retain_step(struct ckpt_engine *engine, bool *w
 /* Judges a run at once and carries it out. ROTATION is added to. */
 CKPT_MUST_USE enum ckpt_err ckpt_retain_now(struct ckpt_engine *engine, uint64_t run, struct ckpt_rotation *rotation);
 
-/* Whether somebody is training there, as far as is known. */
-bool ckpt_retain_is_running(const struct ckpt_run *run, int64_t now_ns);
+/* Whether somebody is training there, as far as is known: its last writer lives, or (nobody knows him) it was written to in the
+   last 10 minutes. */
+bool ckpt_retain_is_running(struct ckpt_engine *engine, const struct ckpt_run *run, int64_t now_ns);
 
 /* ---- retain_apply.c ---- */
 

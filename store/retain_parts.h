@@ -6,6 +6,9 @@
 
 #include "retain.h"
 
+/* What is known of the process that wrote last. */
+enum ckpt_writer { CKPT_WRITER_UNKNOWN, CKPT_WRITER_LIVES, CKPT_WRITER_ENDED };
+
 /* A run, and when it is to be judged. */
 struct ckpt_due_run {
     uint64_t dir;
@@ -16,6 +19,9 @@ struct ckpt_due_run {
     int64_t next_ns;  /* wall clock: a grace ends, it may be over; INT64_MAX: nothing known */
     int64_t ready_ms; /* monotonic: rests until then */
     int64_t missing_ms; /* monotonic: its directory is not there since; 0: it is */
+    uint64_t process;   /* its last writer, whom the following is about; 0: not known */
+    enum ckpt_writer writer;
+    struct ckpt_process_key key; /* when he lived */
     UT_hash_handle hh;
 };
 

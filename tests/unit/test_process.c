@@ -456,6 +456,35 @@ static void a_document_is_never_too_long(void **state)
     json_decref(json);
 }
 
+static void a_document_says_which_process_it_is(void **state)
+{
+    const struct world *w = *state;
+    static const char *const useless[] = {
+        "", "{}", "[]", "17", "{\"pid\": 17",
+        "{\"pid\": 17, \"start\": 99}",
+        "{\"pid\": \"17\", \"start\": 99, \"boot\": \"0123456789abcdef0123456789abcdef0123\"}",
+        "{\"pid\": 0, \"start\": 99, \"boot\": \"0123456789abcdef0123456789abcdef0123\"}",
+        "{\"pid\": -1, \"start\": 99, \"boot\": \"0123456789abcdef0123456789abcdef0123\"}",
+        "{\"pid\": 4294967297, \"start\": 99, \"boot\": \"0123456789abcdef0123456789abcdef0123\"}",
+        "{\"pid\": 17, \"start\": -1, \"boot\": \"0123456789abcdef0123456789abcdef0123\"}",
+        "{\"pid\": 17, \"start\": 99, \"boot\": \"0123456789abcdef0123456789abcdef01234\"}",
+    };
+    struct ckpt_process *process = NULL;
+    struct ckpt_process_key key = {.group = -7};
+    char *text = NULL;
+    assert_ok(ckpt_process_read(getpid(), &w->host, &process));
+    assert_ok(ckpt_process_json(process, &text));
+    for (size_t i = 0; i < sizeof useless / sizeof useless[0]; i++) {
+        assert_false(ckpt_process_key_from_json(useless[i], &key));
+        assert_int_equal(key.group, -7);
+    }
+    assert_true(ckpt_process_key_from_json(text, &key));
+    assert_true(ckpt_process_same(&key, &process->look.key));
+    assert_true(ckpt_process_alive(&key));
+    free(text);
+    ckpt_process_release(process);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +499,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(below_the_mount_point_the_live_directory_is_read, setup, teardown),
         cmocka_unit_test(a_process_is_one_json_document),
         cmocka_unit_test(a_document_is_never_too_long),
+        cmocka_unit_test_setup_teardown(a_document_says_which_process_it_is, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
