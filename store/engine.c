@@ -498,6 +498,10 @@ static enum ckpt_err run_forget(struct ckpt_engine *engine, struct ckpt_command 
         err = may_forget(engine, dir, name, command);
     }
     if (err == CKPT_OK) {
+        /* Runs are read anew afterwards, which would lose what is touched and not saved. Steps leave nothing so. */
+        err = ckpt_keeper_commit(engine->keeper);
+    }
+    if (err == CKPT_OK) {
         err = ckpt_member_runs(engine->store, dir, name, &runs, &n_runs);
     }
     if (err == CKPT_OK) {
@@ -597,7 +601,8 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
     return busy;
 }
 
-/* With engine->lock: what has become versions becomes checkpoints, and is judged. When that fails it is told, and nothing is lost. */
+/* With engine->lock: what has become versions becomes checkpoints, and what comes of it is judged. When that fails it is
+   told, and nothing is lost. */
 static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
 {
     unsigned mine = ++engine->publish_asked;

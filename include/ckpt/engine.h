@@ -157,7 +157,7 @@ void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *na
 void ckpt_engine_names_lock(struct ckpt_engine *engine);
 void ckpt_engine_names_unlock(struct ckpt_engine *engine);
 
-/* Waits until everything closed so far is in the database. *STILL_OPEN: queued files that could not be taken
+/* Waits until everything closed so far is in the database, in its checkpoint, and judged by the policy. *STILL_OPEN: queued files that could not be taken
    because somebody has them open for writing. NOSPC: the queue is stuck on a full host. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open);
 
