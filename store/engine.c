@@ -754,7 +754,8 @@ static int64_t idle_time(struct ckpt_engine *engine)
         wait = publish;
     }
     /* Asked for while a step was under way: nobody waited for the signal. */
-    bool asked = engine->publish_asked != engine->publish_done || engine->looks != NULL || engine->notes != NULL;
+    bool asked = engine->publish_asked != engine->publish_done || engine->looks != NULL || engine->notes != NULL ||
+                 (engine->hurry > 0 && engine->judging > 0);
     if (asked && !ckpt_store_stopped(engine->store)) {
         wait = 0;
     }
@@ -765,13 +766,6 @@ static int64_t idle_time(struct ckpt_engine *engine)
         wait = HOT_CHECK_MS;
     }
     return wait < 1 ? 1 : wait;
-}
-
-/* With engine->lock: somebody has begun to wait while the last step was under way. */
-static bool is_waited_for(const struct ckpt_engine *engine)
-{
-    bool publish = engine->publish_done != engine->publish_asked && ckpt_now_ms() >= engine->publish_retry;
-    return publish || (engine->hurry > 0 && engine->judging > 0);
 }
 
 static void *run(void *arg)
@@ -790,7 +784,7 @@ static void *run(void *arg)
             /* Whoever waits may have begun before somebody else's failed sync. */
             pthread_cond_broadcast(&engine->quiet);
         }
-        if (!worked && !engine->stop && engine->commands == NULL && !is_waited_for(engine)) {
+        if (!worked && !engine->stop && engine->commands == NULL) {
             int64_t ms = idle_time(engine);
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
