@@ -244,7 +244,8 @@ static enum ckpt_err show(struct ckpt_retention *r, struct ckpt_checkpoint *c)
         err = ckpt_revive(r->engine, names, n);
     }
     free(names);
-    if (err == CKPT_ERR_EXISTS) {
+    /* They may have been given to other files one by one while it was hidden. */
+    if (err == CKPT_ERR_EXISTS || (err == CKPT_OK && n == 0 && c->left == CKPT_LEFT_NOT)) {
         lose_names(r, c);
         err = CKPT_OK;
     }

@@ -1,7 +1,8 @@
 /*
  * Retention with a real store and engine: what a policy says becomes of live files, rows and space.
  *
- * Files are captured by the engine; their checkpoints' rows are made here, through the keeper, as the publisher would.
+ * Checkpoints are what the publisher makes of files with the names that trainers give. Rows are changed by hand where only time,
+ * a crash or damage would do it.
  */
 #include "unit.h"
 
@@ -11,9 +12,11 @@
 #include "run_rows.h"
 #include <ckpt/verify.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
-enum { SIZE = 200000, MEMBERS = 3 };
+enum { SIZE = 200000 };
 
 static const int64_t second_ns = 1000000000;
 
@@ -53,6 +56,7 @@ static void start(struct world *w)
                                         .hot_limit = UINT64_MAX,
                                         .reserve = w->reserve,
                                         .final_ms = w->final_ms,
+                                        .quiet_ms = 1000,
                                         .filter = w->filter,
                                         .runs = w->runs,
                                         .hooks.writing = seems_open,
@@ -65,6 +69,9 @@ static void stop(struct world *w)
     ckpt_engine_stop(w->engine, true);
     ckpt_runs_free(w->runs);
     ckpt_store_close(w->store);
+    w->engine = NULL;
+    w->runs = NULL;
+    w->store = NULL;
 }
 
 static int setup(void **state)
@@ -99,22 +106,28 @@ static void flush(struct world *w)
 
 /* ---- files ---- */
 
-static void write_file(struct world *w, const char *path)
+/* What the filesystem tells after a file was written under another name, and moved. THREAD (0: nobody) has written it. */
+static void put(struct world *w, const char *path, const void *bytes, size_t n, pid_t thread)
 {
     int live = ckpt_store_livefd(w->store);
-    uint8_t *bytes = malloc(SIZE);
-    for (size_t i = 0; i + 8 <= SIZE; i += 8) {
-        uint64_t x = unit_random(&w->seed);
-        memcpy(bytes + i, &x, 8);
-    }
     int fd = openat(live, "new.tmp", O_RDWR | O_CREAT | O_EXCL, 0644);
-    assert_int_equal(write(fd, bytes, SIZE), SIZE);
+    assert_int_equal(write(fd, bytes, n), n);
+    if (thread != 0) {
+        ckpt_engine_writes(w->engine, thread, fd);
+    }
     close(fd);
-    free(bytes);
     assert_int_equal(renameat(live, "new.tmp", live, path), 0);
     fd = openat(live, path, O_PATH);
     assert_ok(ckpt_engine_capture(w->engine, fd));
     close(fd);
+}
+
+/* Bytes that no other file has. */
+static void write_file(struct world *w, const char *path)
+{
+    uint8_t *bytes = unit_noise(SIZE, unit_random(&w->seed));
+    put(w, path, bytes, SIZE, 0);
+    free(bytes);
 }
 
 static void make_dir(struct world *w, const char *path)
@@ -127,107 +140,59 @@ static bool is_there(struct world *w, const char *path)
     return faccessat(ckpt_store_livefd(w->store), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static void write_name(char path[UNIT_PATH], const char *run, unsigned epoch)
+{
+    (void)snprintf(path, UNIT_PATH, "%s/net_epoch_%u.pt", run, epoch);
+}
+
+/* Epoch EPOCH of RUN, and waits until it is judged. */
+static void save(struct world *w, const char *run, unsigned epoch)
+{
+    char path[UNIT_PATH];
+    make_dir(w, run);
+    write_name(path, run, epoch);
+    write_file(w, path);
+    flush(w);
+}
+
+static bool has(struct world *w, const char *run, unsigned epoch)
+{
+    char path[UNIT_PATH];
+    write_name(path, run, epoch);
+    return is_there(w, path);
+}
+
+/* A directory of Transformers with model and optimizer, complete. OPTIMIZER: that one is written, too. */
+static void save_dir(struct world *w, const char *path, bool optimizer)
+{
+    char name[UNIT_PATH];
+    char text[64];
+    make_dir(w, path);
+    (void)snprintf(name, sizeof name, "%s/pytorch_model.bin", path);
+    write_file(w, name);
+    (void)snprintf(name, sizeof name, "%s/optimizer.pt", path);
+    if (optimizer) {
+        write_file(w, name);
+    }
+    (void)snprintf(name, sizeof name, "%s/rng_state.pth", path);
+    put(w, name, &w->seed, sizeof w->seed, 0);
+    flush(w);
+    (void)snprintf(name, sizeof name, "%s/trainer_state.json", path);
+    (void)snprintf(text, sizeof text, "{\"is_world_process_zero\": %u}", (unsigned)unit_random(&w->seed));
+    put(w, name, text, strlen(text), 0);
+    flush(w);
+}
+
 /* ---- rows; on the engine's thread ---- */
 
-struct publish {
-    struct ckpt_command command;
-    const char *run;                   /* path of its directory */
-    const char *members[MEMBERS + 1];  /* paths relative to it */
-    bool alias[MEMBERS];
-    bool directory;
-    double val_loss; /* 0: none */
-    int64_t saved_ns; /* 0: now */
-    uint32_t number; /* what comes of it */
-    uint64_t dir;
-};
-
-static void fill_member(struct ckpt_engine *engine, const struct publish *p, size_t i, struct ckpt_checkpoint *c)
-{
-    char path[512];
-    char name[NAME_MAX + 1];
-    struct ckpt_version version;
-    uint64_t dir = 0;
-    snprintf(path, sizeof path, "%s/%s", p->run, p->members[i]);
-    assert_ok(ckpt_catalog_resolve(engine->store, path, &dir, name));
-    assert_ok(ckpt_catalog_version(engine->store, dir, name, 0, &version));
-    struct ckpt_member *m = ckpt_checkpoint_add_member(c);
-    assert_non_null(m);
-    m->dir = dir;
-    m->number = version.number;
-    m->sequence = version.sequence;
-    m->size = version.size;
-    m->added = version.added;
-    m->recipe = version.recipe;
-    m->alias = p->alias[i];
-    m->directory = p->directory;
-    m->root = (uint16_t)strcspn(p->members[i], "/");
-    assert_ok(ckpt_text_set(&m->name, name));
-    assert_ok(ckpt_text_set(&m->path, p->members[i]));
-    c->sequence = c->sequence == 0 ? version.sequence : c->sequence;
-}
-
-static enum ckpt_err run_publish(struct ckpt_engine *engine, struct ckpt_command *command)
-{
-    struct publish *p = (struct publish *)command;
-    struct ckpt_run *run = NULL;
-    char path[512];
-    char name[NAME_MAX + 1];
-    bool changed = false;
-    assert_ok(ckpt_dir_rows_save(engine));
-    snprintf(path, sizeof path, "%s/x", p->run);
-    assert_ok(ckpt_catalog_resolve(engine->store, path, &p->dir, name));
-    assert_ok(ckpt_keeper_run(engine->keeper, p->dir, true, &run));
-    struct ckpt_checkpoint *c = ckpt_keeper_begin(engine->keeper, run);
-    assert_non_null(c);
-    for (size_t i = 0; i < MEMBERS && p->members[i] != NULL; i++) {
-        fill_member(engine, p, i, c);
-    }
-    c->status = CKPT_STATUS_COMPLETE;
-    c->saved_ns = p->saved_ns != 0 ? p->saved_ns : ckpt_realtime_ns();
-    assert_ok(ckpt_text_set(&c->root, p->members[0]));
-    assert_ok(ckpt_text_set(&c->group, p->members[0]));
-    if (p->val_loss != 0) {
-        struct ckpt_value value = {.name = (char *)"val_loss", .value = p->val_loss, .from = CKPT_FROM_METRICS};
-        assert_ok(ckpt_checkpoint_set_value(c, &value, &changed));
-    }
-    run->written_ns = ckpt_realtime_ns();
-    p->number = c->number;
-    ckpt_keeper_touch(engine->keeper, run, c);
-    assert_ok(ckpt_keeper_commit(engine->keeper));
-    ckpt_retain_due(engine, p->dir);
-    return CKPT_OK;
-}
-
-/* Writes the files, waits until they are versions, makes a checkpoint of them, and waits until that is judged. */
-static uint32_t publish(struct world *w, struct publish p)
-{
-    char path[512];
-    make_dir(w, p.run);
-    for (size_t i = 0; i < MEMBERS && p.members[i] != NULL; i++) {
-        snprintf(path, sizeof path, "%s/%s", p.run, p.members[i]);
-        write_file(w, path);
-    }
-    flush(w);
-    p.command.run = run_publish;
-    assert_ok(ckpt_command_submit(w->engine, &p.command));
-    flush(w);
-    return p.number;
-}
-
-static void save(struct world *w, const char *run, const char *name, double val_loss)
-{
-    (void)publish(w, (struct publish){.run = run, .members = {name}, .val_loss = val_loss});
-}
-
-/* Changes a checkpoint's row as the publisher would. */
+/* What has become of a checkpoint's row while nobody looked. */
 struct change {
     struct ckpt_command command;
     uint64_t dir;
     uint32_t number;
-    bool gone;
-    enum ckpt_left left;
-    int64_t left_ns;
-    bool hidden;
+    int64_t left_before_ns; /* it has left so much earlier */
+    bool gone;              /* its files are said to be gone */
+    bool hidden;            /* it is said to be hidden, and the names are there */
 };
 
 static enum ckpt_err run_change(struct ckpt_engine *engine, struct ckpt_command *command)
@@ -238,10 +203,13 @@ static enum ckpt_err run_change(struct ckpt_engine *engine, struct ckpt_command 
     struct ckpt_checkpoint *c = ckpt_keeper_checkpoint(run, change->number);
     assert_non_null(c);
     for (size_t i = 0; i < c->n_members; i++) {
-        c->members[i].gone = change->gone;
+        c->members[i].gone |= change->gone;
     }
-    c->left = change->left;
-    c->left_ns = change->left_ns;
+    if (change->gone) {
+        c->left = CKPT_LEFT_DELETED;
+        c->left_ns = 0;
+    }
+    c->left_ns -= change->left_before_ns;
     c->hidden = change->hidden;
     c->hidden_ns = change->hidden ? ckpt_realtime_ns() : 0;
     ckpt_keeper_touch(engine->keeper, run, c);
@@ -265,15 +233,25 @@ static uint64_t dir_of(struct world *w, const char *run)
     return dir;
 }
 
-/* The trainer has deleted it, so many seconds ago. */
-static void delete(struct world *w, const char *run, uint32_t number, const char *path, int64_t seconds)
+static void remove_file(struct world *w, const char *path)
 {
-    assert_int_equal(unlinkat(ckpt_store_livefd(w->store), path, 0), 0);
-    change_row(w, (struct change){.dir = dir_of(w, run),
-                                  .number = number,
-                                  .gone = true,
-                                  .left = CKPT_LEFT_DELETED,
-                                  .left_ns = ckpt_realtime_ns() - seconds * second_ns});
+    char parent[UNIT_PATH];
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
+    int fd = openat(ckpt_store_livefd(w->store), parent, O_PATH | O_DIRECTORY);
+    assert_int_equal(unlinkat(fd, slash + 1, 0), 0);
+    ckpt_engine_name_gone(w->engine, fd, slash + 1);
+    close(fd);
+    flush(w);
+}
+
+/* The trainer has deleted an epoch, which is checkpoint NUMBER, so many seconds ago. */
+static void delete(struct world *w, const char *run, uint32_t number, unsigned epoch, int64_t seconds)
+{
+    char path[UNIT_PATH];
+    write_name(path, run, epoch);
+    remove_file(w, path);
+    change_row(w, (struct change){.dir = dir_of(w, run), .number = number, .left_before_ns = seconds * second_ns});
 }
 
 static struct ckpt_rotation rotate(struct world *w, const char *run)
@@ -298,6 +276,22 @@ static void assert_kept(struct world *w, const char *dir, uint32_t number, enum 
     assert_int_equal(kept, expected);
 }
 
+/* One that nothing marks as complete is so after a quiet period. */
+static void wait_until_complete(struct world *w, const char *dir, uint32_t number)
+{
+    enum ckpt_status status = CKPT_STATUS_WRITING;
+    for (int i = 0; i < 100 && status == CKPT_STATUS_WRITING; i++) {
+        const struct ckpt_run *run = NULL;
+        usleep(i == 0 ? 0 : 50000);
+        flush(w);
+        assert_ok(ckpt_runs_hold(w->runs, dir_of(w, dir), &run));
+        assert_non_null(ckpt_run_number(run, number));
+        status = ckpt_run_number(run, number)->status;
+        ckpt_runs_release(w->runs);
+    }
+    assert_int_equal(status, CKPT_STATUS_COMPLETE);
+}
+
 static void assert_clean(struct world *w, uint64_t versions)
 {
     struct ckpt_verify_result result;
@@ -318,16 +312,15 @@ static uint64_t stored(struct world *w)
 static void the_last_two_stay_and_space_comes_back(void **state)
 {
     struct world *w = *state;
-    const char *names[] = {"e1.pt", "e2.pt", "e3.pt", "e4.pt"};
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 2\ngrace 0s\n"));
-    for (size_t i = 0; i < 4; i++) {
-        save(w, "run", names[i], 0);
+    for (unsigned epoch = 1; epoch <= 4; epoch++) {
+        save(w, "run", epoch);
     }
-    assert_false(is_there(w, "run/e1.pt"));
-    assert_false(is_there(w, "run/e2.pt"));
-    assert_true(is_there(w, "run/e3.pt"));
-    assert_true(is_there(w, "run/e4.pt"));
+    assert_false(has(w, "run", 1));
+    assert_false(has(w, "run", 2));
+    assert_true(has(w, "run", 3));
+    assert_true(has(w, "run", 4));
     assert_kept(w, "run", 1, DROPPED);
     assert_kept(w, "run", 2, DROPPED);
     assert_kept(w, "run", 3, SHOWN);
@@ -341,22 +334,22 @@ static void the_last_two_stay_and_space_comes_back(void **state)
 static void a_policy_applies_to_what_was_there_before(void **state)
 {
     struct world *w = *state;
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
     uint64_t before = stored(w);
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\n"));
     assert_kept(w, "run", 1, HIDDEN);
     assert_kept(w, "run", 2, HIDDEN);
     assert_kept(w, "run", 3, SHOWN);
-    assert_false(is_there(w, "run/e1.pt"));
+    assert_false(has(w, "run", 1));
     assert_int_equal(stored(w), before); /* within the grace */
     assert_clean(w, 3);
     /* A changed rule brings back what it wants. */
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 2\n"));
     assert_kept(w, "run", 1, HIDDEN);
     assert_kept(w, "run", 2, SHOWN);
-    assert_true(is_there(w, "run/e2.pt"));
+    assert_true(has(w, "run", 2));
     assert_clean(w, 3);
 }
 
@@ -366,10 +359,14 @@ static void the_best_stays(void **state)
     const struct ckpt_run *run = NULL;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "metric val_loss min\nkeep best 1\ngrace 0s\n"));
-    save(w, "run", "e1.pt", 3.0);
-    save(w, "run", "e2.pt", 1.0);
-    save(w, "run", "e3.pt", 2.0);
-    save(w, "run", "e4.pt", 4.0);
+    static const char *const names[] = {"run/net_epoch_1_valLoss_3.0.pt", "run/net_epoch_2_valLoss_1.0.pt",
+                                        "run/net_epoch_3_valLoss_2.0.pt", "run/net_epoch_4_valLoss_4.0.pt"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        write_file(w, names[i]);
+        flush(w);
+    }
+    assert_true(is_there(w, names[1]));
+    assert_false(is_there(w, names[2]));
     assert_kept(w, "run", 1, DROPPED);
     assert_kept(w, "run", 2, SHOWN);
     assert_kept(w, "run", 3, DROPPED);
@@ -392,24 +389,24 @@ static void a_rotated_one_can_be_had_back_and_stays(void **state)
     struct world *w = *state;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\n"));
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
     assert_kept(w, "run", 1, HIDDEN);
     assert_ok(ckpt_engine_undelete(w->engine, dir_of(w, "run"), 1));
     assert_kept(w, "run", 1, SHOWN);
-    assert_true(is_there(w, "run/e1.pt"));
+    assert_true(has(w, "run", 1));
     (void)rotate(w, "run");
     assert_kept(w, "run", 1, SHOWN);
     /* Pinning does the same for one that is hidden; a tag too, and its loss lets it go. */
     assert_ok(ckpt_engine_pin(w->engine, dir_of(w, "run"), 2, true));
-    assert_true(is_there(w, "run/e2.pt"));
+    assert_true(has(w, "run", 2));
     assert_ok(ckpt_engine_pin(w->engine, dir_of(w, "run"), 2, false));
-    assert_false(is_there(w, "run/e2.pt"));
+    assert_false(has(w, "run", 2));
     assert_ok(ckpt_engine_tag(w->engine, dir_of(w, "run"), 2, "paper", true));
-    assert_true(is_there(w, "run/e2.pt"));
+    assert_true(has(w, "run", 2));
     assert_ok(ckpt_engine_tag(w->engine, dir_of(w, "run"), 3, "paper", true));
-    assert_false(is_there(w, "run/e2.pt"));
+    assert_false(has(w, "run", 2));
     assert_int_equal(ckpt_engine_tag(w->engine, dir_of(w, "run"), 2, "paper", false), CKPT_ERR_NOT_FOUND);
     assert_clean(w, 3);
 }
@@ -417,18 +414,25 @@ static void a_rotated_one_can_be_had_back_and_stays(void **state)
 static void undelete_takes_nobodys_name(void **state)
 {
     struct world *w = *state;
+    const struct ckpt_run *run = NULL;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\n"));
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    write_file(w, "run/e1.pt");
-    flush(w);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 1); /* once more, and other bytes */
+    assert_kept(w, "run", 1, HIDDEN);
+    assert_kept(w, "run", 3, SHOWN);
     assert_int_equal(ckpt_engine_undelete(w->engine, dir_of(w, "run"), 1), CKPT_ERR_EXISTS);
     assert_non_null(strstr(w->told, "another file"));
     assert_kept(w, "run", 1, HIDDEN);
     /* A policy that wants it back shows it, without the name. */
-    assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 2\n"));
+    assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 3\n"));
     assert_kept(w, "run", 1, SHOWN);
+    assert_kept(w, "run", 3, SHOWN);
+    assert_ok(ckpt_runs_hold(w->runs, dir_of(w, "run"), &run));
+    assert_int_equal(ckpt_run_number(run, 1)->left, CKPT_LEFT_OVERWRITTEN);
+    assert_int_equal(ckpt_run_number(run, 3)->left, CKPT_LEFT_NOT);
+    ckpt_runs_release(w->runs);
     assert_clean(w, 3);
 }
 
@@ -437,8 +441,8 @@ static void what_was_dropped_is_not_to_be_had_back(void **state)
     struct world *w = *state;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\ngrace 0s\n"));
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
     assert_int_equal(ckpt_engine_undelete(w->engine, dir_of(w, "run"), 1), CKPT_ERR_NOT_FOUND);
     assert_int_equal(ckpt_engine_pin(w->engine, dir_of(w, "run"), 1, true), CKPT_ERR_NOT_FOUND);
     assert_int_equal(ckpt_engine_pin(w->engine, dir_of(w, "run"), 99, true), CKPT_ERR_NOT_FOUND);
@@ -449,7 +453,7 @@ static void wrong_words_are_refused(void **state)
 {
     struct world *w = *state;
     static const char *const tags[] = {"", ".x", "a b", "a/b", "\xc3\xa4"};
-    save(w, "run", "e1.pt", 0);
+    save(w, "run", 1);
     for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
         assert_int_equal(ckpt_engine_tag(w->engine, dir_of(w, "run"), 1, tags[i], true), CKPT_ERR_INVALID);
     }
@@ -464,10 +468,10 @@ static void the_nearest_policy_counts(void **state)
 {
     struct world *w = *state;
     make_dir(w, "a");
-    save(w, "a/run", "e1.pt", 0);
-    save(w, "a/run", "e2.pt", 0);
-    save(w, "a/other", "e1.pt", 0);
-    save(w, "a/other", "e2.pt", 0);
+    save(w, "a/run", 1);
+    save(w, "a/run", 2);
+    save(w, "a/other", 1);
+    save(w, "a/other", 2);
     assert_ok(ckpt_engine_set_policy(w->engine, "a/other", "keep last 5\n"));
     assert_ok(ckpt_engine_set_policy(w->engine, "a", "keep last 1\n"));
     assert_kept(w, "a/run", 1, HIDDEN);
@@ -486,9 +490,9 @@ static void who_takes_a_policy_away_starts_a_new_grace(void **state)
     struct world *w = *state;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 9\n"));
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    delete(w, "run", 1, "run/e1.pt", 30 * 86400);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    delete(w, "run", 1, 1, 30 * 86400);
     (void)rotate(w, "run");
     assert_kept(w, "run", 1, SHOWN);
     assert_ok(ckpt_engine_set_policy(w->engine, "run", NULL));
@@ -501,9 +505,9 @@ static void beyond_the_quota_the_oldest_go(void **state)
     struct world *w = *state;
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 9\nquota 500K\ngrace 0s\n"));
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
     assert_kept(w, "run", 1, DROPPED);
     assert_kept(w, "run", 2, SHOWN);
     assert_kept(w, "run", 3, SHOWN);
@@ -513,18 +517,18 @@ static void beyond_the_quota_the_oldest_go(void **state)
 static void without_a_policy_only_what_the_trainer_gave_up_goes(void **state)
 {
     struct world *w = *state;
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
-    delete(w, "run", 1, "run/e1.pt", 8 * 86400);
-    delete(w, "run", 2, "run/e2.pt", 6 * 86400);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
+    delete(w, "run", 2, 2, 6 * 86400);
+    delete(w, "run", 1, 1, 8 * 86400);
     struct ckpt_rotation rotation = rotate(w, "run");
     assert_int_equal(rotation.dropped, 1);
     assert_int_equal(rotation.hidden, 0);
     assert_kept(w, "run", 1, DROPPED);
     assert_kept(w, "run", 2, SHOWN);
     assert_kept(w, "run", 3, SHOWN);
-    assert_true(is_there(w, "run/e3.pt"));
+    assert_true(has(w, "run", 3));
     assert_clean(w, 2);
 }
 
@@ -532,10 +536,10 @@ static void without_a_policy_only_what_the_trainer_gave_up_goes(void **state)
 static void a_full_host_shortens_the_grace(void **state)
 {
     struct world *w = *state;
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
-    delete(w, "run", 1, "run/e1.pt", 60);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
+    delete(w, "run", 1, 1, 60);
     (void)rotate(w, "run");
     assert_kept(w, "run", 1, SHOWN);
     stop(w);
@@ -546,7 +550,7 @@ static void a_full_host_shortens_the_grace(void **state)
     }
     assert_kept(w, "run", 1, DROPPED);
     assert_kept(w, "run", 2, SHOWN);
-    assert_true(is_there(w, "run/e2.pt"));
+    assert_true(has(w, "run", 2));
     assert_clean(w, 2);
 }
 
@@ -555,107 +559,149 @@ static void a_crash_between_row_and_name_is_made_good(void **state)
 {
     struct world *w = *state;
     make_dir(w, "run");
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
     struct ckpt_txn *txn = NULL;
     uint64_t dir = dir_of(w, "run");
     assert_ok(ckpt_store_begin(w->store, &txn));
     assert_ok(ckpt_policy_put_in(txn, dir, "keep last 1\n", ckpt_realtime_ns()));
     assert_ok(ckpt_store_commit(w->store, txn));
     change_row(w, (struct change){.dir = dir, .number = 1, .hidden = true});
-    assert_true(is_there(w, "run/e1.pt"));
+    assert_true(has(w, "run", 1));
     stop(w);
     start(w);
     flush(w); /* a file that is looked at anew isn't taken away meanwhile */
     (void)rotate(w, "run");
-    assert_false(is_there(w, "run/e1.pt"));
+    assert_false(has(w, "run", 1));
     assert_kept(w, "run", 1, HIDDEN);
-    assert_true(is_there(w, "run/e2.pt"));
+    assert_true(has(w, "run", 2));
     assert_clean(w, 2);
 }
 
-static void shards_go_together_or_not_at_all(void **state)
+static void files_of_one_go_together_or_not_at_all(void **state)
 {
+    static const char *const names[][2] = {
+        {"run/net_epoch_1.pt", "run/weights_epoch_1.pt"},
+        {"run/pytorch_model-00001-of-00002.bin", "run/pytorch_model-00002-of-00002.bin"},
+        {"run/epoch_1/model.pt", "run/epoch_1/sub/optimizer.pt"},
+    };
     struct world *w = *state;
-    struct stat st;
-    (void)publish(w, (struct publish){.run = "run", .members = {"1-of-2.bin", "2-of-2.bin"}});
-    save(w, "run", "next.pt", 0);
-    assert_int_equal(fstatat(ckpt_store_livefd(w->store), "run/2-of-2.bin", &st, 0), 0);
-    w->open_ino = st.st_ino;
-    assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\ngrace 0s\n"));
-    struct ckpt_rotation rotation = rotate(w, "run");
-    assert_int_equal(rotation.held, 1);
-    assert_int_equal(rotation.hidden + rotation.dropped, 0);
-    assert_true(is_there(w, "run/1-of-2.bin"));
-    assert_true(is_there(w, "run/2-of-2.bin"));
-    assert_kept(w, "run", 1, SHOWN);
-    assert_clean(w, 3);
-    w->open_ino = 0;
-    rotation = rotate(w, "run");
-    assert_int_equal(rotation.dropped, 1);
-    assert_false(is_there(w, "run/1-of-2.bin"));
-    assert_false(is_there(w, "run/2-of-2.bin"));
-    assert_clean(w, 1);
+    make_dir(w, "run");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct stat st;
+        uint32_t number = (uint32_t)(2 * i + 1);
+        make_dir(w, "run/epoch_1");
+        make_dir(w, "run/epoch_1/sub");
+        assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 99\n"));
+        write_file(w, names[i][0]);
+        write_file(w, names[i][1]);
+        flush(w);
+        wait_until_complete(w, "run", number);
+        save(w, "run", 100 + (unsigned)i);
+        assert_kept(w, "run", number, SHOWN);
+        assert_int_equal(fstatat(ckpt_store_livefd(w->store), names[i][1], &st, 0), 0);
+        w->open_ino = st.st_ino;
+        assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\ngrace 0s\n"));
+        struct ckpt_rotation rotation = rotate(w, "run");
+        assert_int_equal(rotation.held, 1);
+        assert_int_equal(rotation.hidden + rotation.dropped, 0);
+        assert_true(is_there(w, names[i][0]));
+        assert_true(is_there(w, names[i][1]));
+        assert_kept(w, "run", number, SHOWN);
+        assert_clean(w, 3);
+        w->open_ino = 0;
+        rotation = rotate(w, "run");
+        assert_int_equal(rotation.dropped, 1);
+        assert_false(is_there(w, names[i][0]));
+        assert_false(is_there(w, names[i][1]));
+        assert_kept(w, "run", number, DROPPED);
+        assert_clean(w, 1);
+    }
 }
 
 static void a_directory_goes_as_a_whole_and_comes_back(void **state)
 {
     struct world *w = *state;
     make_dir(w, "run");
-    make_dir(w, "run/step-1");
-    (void)publish(w, (struct publish){
-                         .run = "run", .members = {"step-1/model.pt", "step-1/optim.pt"}, .directory = true});
-    save(w, "run", "next.pt", 0);
+    save_dir(w, "run/checkpoint-1", true);
+    save_dir(w, "run/checkpoint-2", true);
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\n"));
-    assert_false(is_there(w, "run/step-1"));
+    assert_false(is_there(w, "run/checkpoint-1"));
+    assert_true(is_there(w, "run/checkpoint-2/trainer_state.json"));
     assert_ok(ckpt_engine_undelete(w->engine, dir_of(w, "run"), 1));
-    assert_true(is_there(w, "run/step-1/model.pt"));
-    assert_true(is_there(w, "run/step-1/optim.pt"));
-    assert_clean(w, 3);
+    assert_true(is_there(w, "run/checkpoint-1/pytorch_model.bin"));
+    assert_true(is_there(w, "run/checkpoint-1/optimizer.pt"));
+    assert_true(is_there(w, "run/checkpoint-1/trainer_state.json"));
+    assert_kept(w, "run", 1, SHOWN);
+    assert_clean(w, 8);
 }
 
-/* last.pt is what e1.pt is: as long as it is there, so is the checkpoint. */
+/* last.pt is what epoch 1 is: as long as it is there, so is the checkpoint. */
 static void a_live_alias_keeps(void **state)
 {
     struct world *w = *state;
+    uint8_t *bytes = unit_noise(SIZE, 17);
     make_dir(w, "run");
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\ngrace 0s\n"));
-    (void)publish(w, (struct publish){.run = "run", .members = {"e1.pt", "last.pt"}, .alias = {false, true}});
-    save(w, "run", "e2.pt", 0);
+    put(w, "run/net_epoch_1.pt", bytes, SIZE, 0);
+    put(w, "run/last.pt", bytes, SIZE, 0);
+    flush(w);
+    free(bytes);
+    save(w, "run", 2);
     assert_kept(w, "run", 1, SHOWN);
-    assert_true(is_there(w, "run/e1.pt"));
+    assert_true(has(w, "run", 1));
+    assert_true(is_there(w, "run/last.pt"));
     assert_clean(w, 3);
+    write_file(w, "run/last.pt");
+    flush(w);
+    assert_kept(w, "run", 1, DROPPED);
+    assert_false(has(w, "run", 1));
+    assert_true(is_there(w, "run/last.pt"));
 }
 
 /* A cold file consists of a version; whatever rows say, that one stays. */
 static void the_bytes_of_a_cold_file_stay(void **state)
 {
     struct world *w = *state;
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    assert_ok(ckpt_engine_demote(w->engine, "run/e1.pt"));
+    save(w, "run", 1);
+    save(w, "run", 2);
+    assert_ok(ckpt_engine_demote(w->engine, "run/net_epoch_1.pt"));
     /* Somebody says it is gone, and it isn't. */
-    change_row(w, (struct change){.dir = dir_of(w, "run"), .number = 1, .gone = true, .left = CKPT_LEFT_DELETED});
+    change_row(w, (struct change){.dir = dir_of(w, "run"), .number = 1, .gone = true});
     struct ckpt_rotation rotation = rotate(w, "run");
     assert_int_equal(rotation.dropped, 1);
-    assert_true(is_there(w, "run/e1.pt"));
+    assert_true(has(w, "run", 1));
     assert_clean(w, 2);
 }
 
-/* A version that two checkpoints have stays until both are gone. */
+static bool has_version(struct world *w, const char *path, uint32_t number)
+{
+    char name[NAME_MAX + 1];
+    uint64_t dir = 0;
+    struct ckpt_version version;
+    assert_ok(ckpt_catalog_resolve(w->store, path, &dir, name));
+    return ckpt_catalog_version(w->store, dir, name, number, &version) == CKPT_OK;
+}
+
+/* A directory is saved again, but for one file: that one's version is both checkpoints', and stays until both are gone. */
 static void what_another_checkpoint_needs_stays(void **state)
 {
     struct world *w = *state;
-    (void)publish(w, (struct publish){.run = "run", .members = {"config.bin", "e1.pt"}});
-    write_file(w, "run/e2.pt");
-    flush(w);
-    struct publish p = {.command.run = run_publish, .run = "run", .members = {"config.bin", "e2.pt"}};
-    assert_ok(ckpt_command_submit(w->engine, &p.command));
+    make_dir(w, "run");
+    save_dir(w, "run/checkpoint-1", true);
+    save_dir(w, "run/checkpoint-1", false);
+    assert_kept(w, "run", 2, SHOWN);
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 1\ngrace 0s\n"));
     assert_kept(w, "run", 1, DROPPED);
-    assert_false(is_there(w, "run/e1.pt"));
-    assert_true(is_there(w, "run/config.bin"));
-    assert_clean(w, 2);
+    assert_true(is_there(w, "run/checkpoint-1/pytorch_model.bin"));
+    assert_true(is_there(w, "run/checkpoint-1/optimizer.pt"));
+    assert_false(has_version(w, "run/checkpoint-1/pytorch_model.bin", 1));
+    assert_true(has_version(w, "run/checkpoint-1/pytorch_model.bin", 2));
+    assert_true(has_version(w, "run/checkpoint-1/optimizer.pt", 1));
+    save(w, "run", 5);
+    assert_kept(w, "run", 2, DROPPED);
+    assert_false(has_version(w, "run/checkpoint-1/optimizer.pt", 1));
+    assert_clean(w, 1);
 }
 
 static void a_policy_limits_its_hot_files(void **state)
@@ -663,24 +709,24 @@ static void a_policy_limits_its_hot_files(void **state)
     struct world *w = *state;
     struct stat st;
     int live = ckpt_store_livefd(w->store);
-    save(w, "run", "e1.pt", 0);
-    save(w, "run", "e2.pt", 0);
-    save(w, "run", "e3.pt", 0);
-    save(w, "other", "e1.pt", 0);
+    save(w, "run", 1);
+    save(w, "run", 2);
+    save(w, "run", 3);
+    save(w, "other", 1);
     assert_ok(ckpt_engine_set_policy(w->engine, "run", "hot 300K\n"));
     for (int i = 0; i < 100; i++) {
-        assert_int_equal(fstatat(live, "run/e2.pt", &st, 0), 0);
+        assert_int_equal(fstatat(live, "run/net_epoch_2.pt", &st, 0), 0);
         if (st.st_blocks == 0) {
             break;
         }
         usleep(50000);
     }
     assert_int_equal(st.st_blocks, 0);
-    assert_int_equal(fstatat(live, "run/e1.pt", &st, 0), 0);
+    assert_int_equal(fstatat(live, "run/net_epoch_1.pt", &st, 0), 0);
     assert_int_equal(st.st_blocks, 0);
-    assert_int_equal(fstatat(live, "run/e3.pt", &st, 0), 0);
+    assert_int_equal(fstatat(live, "run/net_epoch_3.pt", &st, 0), 0);
     assert_true(st.st_blocks > 0);
-    assert_int_equal(fstatat(live, "other/e1.pt", &st, 0), 0);
+    assert_int_equal(fstatat(live, "other/net_epoch_1.pt", &st, 0), 0);
     assert_true(st.st_blocks > 0);
     flush(w);
     assert_clean(w, 4);
@@ -695,31 +741,177 @@ static bool is_finished(struct world *w, const char *dir)
     return finished;
 }
 
+static bool becomes_finished(struct world *w, const char *dir, int tenths)
+{
+    for (int i = 0; i < tenths && !is_finished(w, dir); i++) {
+        usleep(100000);
+    }
+    return is_finished(w, dir);
+}
+
+static void set_final(struct world *w, unsigned ms)
+{
+    stop(w);
+    w->final_ms = ms;
+    start(w);
+}
+
 static void a_run_is_over_when_nothing_comes(void **state)
 {
     struct world *w = *state;
-    stop(w);
-    w->final_ms = 1500;
-    start(w);
-    save(w, "run", "e1.pt", 0);
+    set_final(w, 1000);
+    save(w, "run", 1);
     assert_false(is_finished(w, "run"));
-    for (int i = 0; i < 100 && !is_finished(w, "run"); i++) {
-        usleep(100000);
-    }
-    assert_true(is_finished(w, "run"));
+    assert_true(becomes_finished(w, "run", 50));
     assert_ok(ckpt_engine_finish(w->engine, dir_of(w, "run"), false));
     assert_false(is_finished(w, "run"));
     assert_ok(ckpt_engine_finish(w->engine, dir_of(w, "run"), true));
     assert_true(is_finished(w, "run"));
+    save(w, "run", 2); /* and goes on */
+    assert_false(is_finished(w, "run"));
     assert_int_equal(ckpt_engine_finish(w->engine, 12345, true), CKPT_ERR_NOT_FOUND);
+}
+
+/* Somebody who trains: a program that does nothing until it is killed. */
+static pid_t start_trainer(void)
+{
+    int started[2];
+    char byte = 0;
+    assert_int_equal(pipe2(started, O_CLOEXEC), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execlp("sleep", "sleep", "1000", (char *)NULL);
+        _exit(1);
+    }
+    close(started[1]);
+    assert_int_equal(read(started[0], &byte, 1), 0); /* by then it doesn't hold what this process has open */
+    close(started[0]);
+    return child;
+}
+
+static void kill_trainer(pid_t child)
+{
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+static void save_by(struct world *w, pid_t trainer, const char *path)
+{
+    uint8_t *bytes = unit_noise(SIZE, unit_random(&w->seed));
+    put(w, path, bytes, SIZE, trainer);
+    free(bytes);
+    flush(w);
+}
+
+static void a_run_is_not_over_while_its_writer_lives(void **state)
+{
+    struct world *w = *state;
+    set_final(w, 500);
+    make_dir(w, "run");
+    pid_t trainer = start_trainer();
+    save_by(w, trainer, "run/net_epoch_1.pt");
+    assert_false(becomes_finished(w, "run", 15));
+    /* Nor after a restart: the store knows who it was. */
+    set_final(w, 500);
+    assert_false(becomes_finished(w, "run", 10));
+    kill_trainer(trainer);
+    assert_true(becomes_finished(w, "run", 50));
+}
+
+static void a_run_is_not_over_while_its_last_checkpoint_is_incomplete(void **state)
+{
+    struct world *w = *state;
+    set_final(w, 300);
+    make_dir(w, "run");
+    make_dir(w, "run/checkpoint-1");
+    write_file(w, "run/checkpoint-1/pytorch_model.bin");
+    flush(w);
+    assert_false(becomes_finished(w, "run", 10)); /* it can only be completed by its trainer_state.json */
+    put(w, "run/checkpoint-1/trainer_state.json", "{}", 2, 0);
+    flush(w);
+    assert_true(becomes_finished(w, "run", 50));
+}
+
+/* What a training that runs was started from stays, even if it doesn't write for long; afterwards it goes. */
+static void what_a_running_training_was_started_from_stays(void **state)
+{
+    struct world *w = *state;
+    pid_t trainer = start_trainer();
+    save(w, "old", 1);
+    save(w, "old", 2);
+    make_dir(w, "new");
+    int fd = openat(ckpt_store_livefd(w->store), "old/net_epoch_1.pt", O_RDONLY);
+    ckpt_engine_reads(w->engine, trainer, fd);
+    close(fd);
+    save_by(w, trainer, "new/net_epoch_1.pt");
+    assert_ok(ckpt_engine_set_policy(w->engine, "old", "keep last 1\ngrace 0s\n"));
+    (void)rotate(w, "old");
+    assert_kept(w, "old", 1, SHOWN);
+    assert_true(has(w, "old", 1));
+    kill_trainer(trainer);
+    (void)rotate(w, "old");
+    assert_kept(w, "old", 1, DROPPED);
+    assert_false(has(w, "old", 1));
+    assert_clean(w, 2);
+}
+
+/* A run that can't be read is told of, and keeps nobody waiting. */
+static void a_damaged_run_keeps_no_flush_waiting(void **state)
+{
+    struct world *w = *state;
+    struct ckpt_txn *txn = NULL;
+    static const uint8_t key[8] = {1};
+    save(w, "run", 1);
+    stop(w);
+    assert_ok(ckpt_store_open(w->store_dir, CKPT_WRITE, "a test", NULL, &w->store));
+    assert_ok(ckpt_store_begin(w->store, &txn));
+    assert_ok(ckpt_db_put(txn, CKPT_TABLE_RUNS, key, sizeof key, "?", 1));
+    assert_ok(ckpt_store_commit(w->store, txn));
+    ckpt_store_close(w->store);
+    start(w);
+    alarm(20);
+    save(w, "run", 2);
+    alarm(0);
+    assert_true(has(w, "run", 1));
+    assert_true(has(w, "run", 2));
+    stop(w);
+    assert_ok(ckpt_store_open(w->store_dir, CKPT_WRITE, "a test", NULL, &w->store));
+    assert_ok(ckpt_store_begin(w->store, &txn));
+    assert_ok(ckpt_db_del(txn, CKPT_TABLE_RUNS, key, sizeof key));
+    assert_ok(ckpt_store_commit(w->store, txn));
+    ckpt_store_close(w->store);
+    start(w);
+    assert_clean(w, 2);
+}
+
+/* What a checkpoint consists of is forgotten: the picture that judges it knows at once. */
+static void what_was_forgotten_is_judged_again(void **state)
+{
+    struct world *w = *state;
+    const uint32_t first = 1;
+    make_dir(w, "run");
+    assert_ok(ckpt_engine_set_policy(w->engine, "run", "keep last 2\ngrace 0s\n"));
+    save(w, "run", 1);
+    save(w, "run", 2);
+    assert_ok(ckpt_engine_forget(w->engine, "run/net_epoch_2.pt", &first, 1));
+    flush(w);
+    assert_kept(w, "run", 2, DROPPED);
+    save(w, "run", 3);
+    assert_kept(w, "run", 1, SHOWN);
+    assert_kept(w, "run", 3, SHOWN);
+    save(w, "run", 4);
+    assert_kept(w, "run", 1, DROPPED);
+    assert_false(has(w, "run", 1));
+    assert_clean(w, 2);
 }
 
 /* Its directory was removed, so nothing of it is wanted any more: after the grace it goes, the latest one too. */
 static void a_removed_run_goes_after_its_grace(void **state)
 {
     struct world *w = *state;
-    save(w, "run", "e1.pt", 0);
-    delete(w, "run", 1, "run/e1.pt", 8 * 86400);
+    save(w, "run", 1);
+    delete(w, "run", 1, 1, 8 * 86400);
     (void)rotate(w, "run");
     assert_kept(w, "run", 1, SHOWN);
     assert_int_equal(unlinkat(ckpt_store_livefd(w->store), "run", AT_REMOVEDIR), 0);
@@ -735,23 +927,33 @@ static void a_removed_run_goes_after_its_grace(void **state)
 
 struct orphans_call {
     struct ckpt_command command;
+    uint64_t dir;
+    bool fresh;
     bool more;
 };
 
+/* FRESH: whoever makes checkpoints hasn't looked at the first version yet. */
 static enum ckpt_err run_orphans(struct ckpt_engine *engine, struct ckpt_command *command)
 {
-    return ckpt_retain_orphans(engine, &((struct orphans_call *)command)->more);
+    struct orphans_call *call = (struct orphans_call *)command;
+    struct ckpt_version version;
+    struct ckpt_txn *txn = NULL;
+    if (call->fresh) {
+        struct ckpt_fresh row = {.dir = call->dir, .number = 1, .name = "log.csv"};
+        assert_ok(ckpt_catalog_version(engine->store, call->dir, row.name, 1, &version));
+        row.sequence = version.sequence;
+        assert_ok(ckpt_store_begin(engine->store, &txn));
+        assert_ok(ckpt_fresh_put_in(txn, &row));
+        assert_ok(ckpt_store_commit(engine->store, txn));
+    }
+    return ckpt_retain_orphans(engine, &call->more);
 }
 
-/* Captured so many days ago, and looked at by whoever makes checkpoints, or not. */
-static void age(struct world *w, const char *run, const char *name, int64_t days, bool fresh)
+/* Captured so many days earlier. */
+static void age(struct world *w, const char *run, const char *name, int64_t days)
 {
     struct ckpt_txn *txn = NULL;
-    struct ckpt_fresh row;
     assert_ok(ckpt_store_begin(w->store, &txn));
-    while (!fresh && ckpt_fresh_next_in(txn, 0, &row) == CKPT_OK) {
-        assert_ok(ckpt_fresh_del_in(txn, row.sequence));
-    }
     struct ckpt_version version;
     uint8_t key[300] = {0};
     struct ckpt_slice value;
@@ -779,29 +981,33 @@ static void versions_of_no_checkpoint_go_some_day(void **state)
     static const struct {
         int64_t days;
         bool fresh;
-        uint64_t left; /* of four versions, of which a checkpoint has the second */
+        uint64_t left; /* of four versions of a log that is kept, and the same of a checkpoint */
     } cases[] = {
-        {8, true, 4},
-        {6, false, 4},
-        {8, false, 2},
+        {6, false, 8},
+        {8, true, 8},
+        {8, false, 5},
     };
     struct world *w = *state;
+    const char *bad = NULL;
+    stop(w);
+    ckpt_filter_free(w->filter);
+    assert_ok(ckpt_filter_parse("*.csv:*.pt", &w->filter, &bad));
+    start(w);
     make_dir(w, "run");
     for (size_t i = 0; i < 4; i++) {
-        if (i == 1) {
-            save(w, "run", "a.pt", 0);
-        } else {
-            write_file(w, "run/a.pt");
-            flush(w);
-        }
+        write_file(w, "run/log.csv");
+        write_file(w, "run/last.pt");
+        flush(w);
     }
     int64_t aged = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct orphans_call call = {.command.run = run_orphans};
-        age(w, "run", "a.pt", cases[i].days - aged, cases[i].fresh);
+        struct orphans_call call = {.command.run = run_orphans, .dir = dir_of(w, "run"), .fresh = cases[i].fresh};
+        age(w, "run", "log.csv", cases[i].days - aged);
+        age(w, "run", "last.pt", cases[i].days - aged);
         aged = cases[i].days;
         assert_ok(ckpt_command_submit(w->engine, &call.command));
         assert_false(call.more);
+        flush(w);
         assert_clean(w, cases[i].left);
     }
 }
@@ -823,16 +1029,22 @@ int main(void)
         TEST(without_a_policy_only_what_the_trainer_gave_up_goes),
         TEST(a_full_host_shortens_the_grace),
         TEST(a_crash_between_row_and_name_is_made_good),
-        TEST(shards_go_together_or_not_at_all),
+        TEST(files_of_one_go_together_or_not_at_all),
         TEST(a_directory_goes_as_a_whole_and_comes_back),
         TEST(a_live_alias_keeps),
         TEST(the_bytes_of_a_cold_file_stay),
         TEST(what_another_checkpoint_needs_stays),
         TEST(a_policy_limits_its_hot_files),
         TEST(a_run_is_over_when_nothing_comes),
+        TEST(a_run_is_not_over_while_its_writer_lives),
+        TEST(a_run_is_not_over_while_its_last_checkpoint_is_incomplete),
+        TEST(what_a_running_training_was_started_from_stays),
+        TEST(a_damaged_run_keeps_no_flush_waiting),
+        TEST(what_was_forgotten_is_judged_again),
         TEST(a_removed_run_goes_after_its_grace),
         TEST(versions_of_no_checkpoint_go_some_day),
 #undef TEST
     };
+    cmocka_set_test_filter(getenv("FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
