@@ -227,7 +227,7 @@ static enum ckpt_err run_undelete(struct ckpt_engine *engine, struct ckpt_comman
     if (err != CKPT_OK) {
         return err;
     }
-    err = ckpt_revive(engine, names, n);
+    err = ckpt_retain_is_superseded(run, c) ? CKPT_ERR_EXISTS : ckpt_revive(engine, names, n);
     free(names);
     if (err == CKPT_ERR_EXISTS) {
         ckpt_reportf(CKPT_REPORT(engine), CKPT_ERROR,

@@ -4,6 +4,7 @@
 #include "retain_parts.h"
 #include "garbage.h"
 #include "internal.h"
+#include "publish.h"
 #include "run_rows.h"
 #include <ckpt/host.h>
 #include <stdlib.h>
@@ -388,11 +389,38 @@ static void tell_failed(struct ckpt_engine *engine, struct ckpt_due_run *d, enum
     d->failed = true;
 }
 
+static bool any_fresh(struct ckpt_engine *engine)
+{
+    struct ckpt_txn *txn = NULL;
+    struct ckpt_fresh fresh;
+    enum ckpt_err err = ckpt_txn_read(engine->store->db, &txn);
+    if (err == CKPT_OK) {
+        err = ckpt_fresh_next_in(txn, 0, &fresh);
+    }
+    ckpt_txn_abort(txn);
+    return err != CKPT_ERR_NOT_FOUND;
+}
+
+/* A hidden checkpoint whose file was saved again, as it was, is about to come back: its version must not be dropped before. */
+static enum ckpt_err publish_first(struct ckpt_engine *engine)
+{
+    bool worked = true;
+    enum ckpt_err err = CKPT_OK;
+    while (err == CKPT_OK && worked && any_fresh(engine)) {
+        worked = false;
+        err = ckpt_publish_step(engine->publisher, &worked);
+    }
+    return err;
+}
+
 enum ckpt_err ckpt_retain_run(struct ckpt_engine *engine, struct ckpt_due_run *d, uint64_t bytes_wanted,
                                struct ckpt_rotation *rotation)
 {
     int64_t began = ckpt_now_ms();
-    enum ckpt_err err = judge_and_apply(engine, d, bytes_wanted, rotation);
+    enum ckpt_err err = publish_first(engine);
+    if (err == CKPT_OK) {
+        err = judge_and_apply(engine, d, bytes_wanted, rotation);
+    }
     if (err == CKPT_ERR_NOSPC && ckpt_ballast_drop(engine)) {
         err = judge_and_apply(engine, d, bytes_wanted, rotation);
     }

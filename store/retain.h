@@ -50,6 +50,9 @@ struct ckpt_retention {
 /* After an error the run isn't valid any more: it is to be asked for and judged anew. */
 CKPT_MUST_USE enum ckpt_err ckpt_retain_apply(struct ckpt_retention *retention);
 
+/* Whether the directory of C, which is hidden or has left, is that of another save by now: files of two must not be mixed. */
+bool ckpt_retain_is_superseded(const struct ckpt_run *run, const struct ckpt_checkpoint *c);
+
 /* The live names of those members of C for which WANTED, for the caller to free. */
 typedef bool ckpt_member_fn(struct ckpt_shape shape, const struct ckpt_member *m);
 CKPT_MUST_USE enum ckpt_err ckpt_retain_names(const struct ckpt_checkpoint *c, ckpt_member_fn *wanted,

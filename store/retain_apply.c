@@ -112,9 +112,22 @@ static uint64_t root_of(struct ckpt_engine *engine, const struct ckpt_checkpoint
 struct sharing {
     struct ckpt_keeper *keeper;
     const struct ckpt_checkpoint *c;
+    const struct ckpt_member *m;
     enum ckpt_err err;
     bool shared;
 };
+
+/* One that had the name before, and lost it to C, has the version too. */
+static bool has_name(const struct ckpt_checkpoint *other, const struct ckpt_member *m)
+{
+    for (size_t i = 0; i < other->n_members; i++) {
+        const struct ckpt_member *o = &other->members[i];
+        if (is_live(o) && o->dir == m->dir && o->number == m->number && strcmp(o->name, m->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool see_holder(void *arg, uint64_t run_dir, uint32_t number)
 {
@@ -125,15 +138,15 @@ static bool see_holder(void *arg, uint64_t run_dir, uint32_t number)
     }
     s->err = ckpt_keeper_run(s->keeper, run_dir, false, &run);
     const struct ckpt_checkpoint *other = s->err == CKPT_OK ? ckpt_run_number(run, number) : NULL;
-    s->shared = other != NULL && !other->hidden && !other->dropped;
+    s->shared = other != NULL && !other->hidden && !other->dropped && has_name(other, s->m);
     return s->err == CKPT_OK && !s->shared;
 }
 
-/* Whether another checkpoint that stays has this version as well: then the name is also that one's. */
+/* Whether another checkpoint that stays has this name as well. */
 static enum ckpt_err is_shared(struct ckpt_retention *r, struct ckpt_txn *txn, const struct ckpt_checkpoint *c,
                                const struct ckpt_member *m, bool *shared)
 {
-    struct sharing s = {.keeper = r->engine->keeper, .c = c};
+    struct sharing s = {.keeper = r->engine->keeper, .c = c, .m = m};
     enum ckpt_err err = ckpt_member_each_holder_in(txn, m->dir, m->name, m->number, see_holder, &s);
     *shared = s.shared;
     return err != CKPT_OK ? err : s.err == CKPT_ERR_NOT_FOUND ? CKPT_OK : s.err;
@@ -235,11 +248,24 @@ static void lose_names(struct ckpt_retention *r, struct ckpt_checkpoint *c)
     c->left_ns = r->now_ns;
 }
 
+bool ckpt_retain_is_superseded(const struct ckpt_run *run, const struct ckpt_checkpoint *c)
+{
+    bool superseded = false;
+    for (size_t i = 0; c->n_members > 0 && c->members[0].directory && i < run->count; i++) {
+        const struct ckpt_checkpoint *other = run->list[i];
+        superseded = superseded || (other != c && !other->hidden && !other->dropped && other->left == CKPT_LEFT_NOT &&
+                                    other->n_members > 0 && other->members[0].directory &&
+                                    strcmp(other->root, c->root) == 0);
+    }
+    return superseded;
+}
+
 static enum ckpt_err show(struct ckpt_retention *r, struct ckpt_checkpoint *c)
 {
     struct ckpt_live_name *names = NULL;
     size_t n = 0;
-    enum ckpt_err err = ckpt_retain_names(c, wants_live, &names, &n);
+    enum ckpt_err err =
+        ckpt_retain_is_superseded(r->run, c) ? CKPT_ERR_EXISTS : ckpt_retain_names(c, wants_live, &names, &n);
     if (err == CKPT_OK && n > 0) {
         err = ckpt_revive(r->engine, names, n);
     }
@@ -445,7 +471,8 @@ enum ckpt_err ckpt_retain_apply(struct ckpt_retention *r)
     if (deeds == NULL || new == NULL) {
         err = CKPT_ERR_NOMEM;
     }
-    for (size_t i = 0; err == CKPT_OK && i < n; i++) {
+    /* Of several that had a name the newest gets it. */
+    for (size_t i = n; err == CKPT_OK && i-- > 0;) {
         struct ckpt_checkpoint *c = r->run->list[i];
         deeds[i] = deed_of(c, &r->judgement->verdicts[i]);
         if (deeds[i] == SHOW) {
