@@ -9,11 +9,12 @@
 #include <uthash.h>
 
 /*
- * Where to look first: the newest checkpoint of a run that has, or had, such a path, state, group, root, epoch or step. A hint: what
- * is found is looked at before it is believed.
+ * Where to look first: the newest checkpoint of a run that has, or had, such a state, group, root, epoch or step; the one that a file of
+ * such a path was last put into, which need not be the newest. A hint: what is found is looked at before it is believed.
  */
 struct hint {
     uint64_t key;
+    uint64_t sequence; /* of the capture, of a path; else 0 */
     uint32_t number;
     UT_hash_handle hh;
 };
@@ -83,12 +84,15 @@ static uint64_t text_key(enum kind kind, const char *text)
     return key_of(kind, text, strlen(text));
 }
 
-static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint32_t number)
+static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint64_t sequence, uint32_t number)
 {
     struct hint *hint = NULL;
     HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
     if (hint != NULL) {
-        hint->number = number > hint->number ? number : hint->number;
+        if (sequence > hint->sequence || (sequence == hint->sequence && number > hint->number)) {
+            hint->sequence = sequence;
+            hint->number = number;
+        }
         return CKPT_OK;
     }
     hint = calloc(1, sizeof *hint);
@@ -96,6 +100,7 @@ static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint32_
         return CKPT_ERR_NOMEM;
     }
     hint->key = key;
+    hint->sequence = sequence;
     hint->number = number;
     HASH_ADD(hh, indexed->hints, key, sizeof hint->key, hint);
     if (hint->hh.tbl == NULL) {
@@ -108,24 +113,24 @@ static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint32_
 static enum ckpt_err put_member_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c,
                                       const struct ckpt_member *m)
 {
-    enum ckpt_err err = put_hint(indexed, text_key(BY_PATH, m->path), c->number);
+    enum ckpt_err err = put_hint(indexed, text_key(BY_PATH, m->path), m->sequence, c->number);
     if (err == CKPT_OK && !ckpt_id_is_zero(&m->state)) {
-        err = put_hint(indexed, key_of(BY_STATE, m->state.bytes, CKPT_ID_SIZE), c->number);
+        err = put_hint(indexed, key_of(BY_STATE, m->state.bytes, CKPT_ID_SIZE), 0, c->number);
     }
     return err;
 }
 
 static enum ckpt_err put_checkpoint_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c)
 {
-    enum ckpt_err err = put_hint(indexed, text_key(BY_GROUP, c->group), c->number);
+    enum ckpt_err err = put_hint(indexed, text_key(BY_GROUP, c->group), 0, c->number);
     if (err == CKPT_OK) {
-        err = put_hint(indexed, text_key(BY_ROOT, c->root), c->number);
+        err = put_hint(indexed, text_key(BY_ROOT, c->root), 0, c->number);
     }
     if (err == CKPT_OK && c->has_epoch) {
-        err = put_hint(indexed, key_of(BY_EPOCH, &c->epoch, sizeof c->epoch), c->number);
+        err = put_hint(indexed, key_of(BY_EPOCH, &c->epoch, sizeof c->epoch), 0, c->number);
     }
     if (err == CKPT_OK && c->has_step) {
-        err = put_hint(indexed, key_of(BY_STEP, &c->step, sizeof c->step), c->number);
+        err = put_hint(indexed, key_of(BY_STEP, &c->step, sizeof c->step), 0, c->number);
     }
     return err;
 }
@@ -305,6 +310,7 @@ static enum ckpt_err add_member(struct ckpt_assembler *a, struct ckpt_run *run, 
         c->n_members--;
         return err;
     }
+    c->left = CKPT_LEFT_NOT; /* with this one it is there again */
     c->process = at->process != 0 ? at->process : c->process;
     c->parent = c->parent != 0 || at->parent == c->id ? c->parent : at->parent;
     if (c->framework == CKPT_FRAMEWORK_NONE) {
@@ -420,15 +426,16 @@ static bool same_directory(const struct ckpt_checkpoint *c, const struct ckpt_ar
     return false;
 }
 
-/* What the new checkpoint of a directory has in common with the one before. */
+/* What the new checkpoint of a directory has in common with the one before. Nothing of a hidden one is there any more. */
 static enum ckpt_err carry_over(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *from,
                                 struct ckpt_checkpoint *to, const struct ckpt_arrival *at)
 {
     enum ckpt_err err = CKPT_OK;
     for (size_t i = 0; err == CKPT_OK && i < from->n_members; i++) {
         struct ckpt_member *old = &from->members[i];
-        if (old->replaced || old->gone || strcmp(old->path, at->path) == 0) {
-            old->gone = true;
+        bool same = strcmp(old->path, at->path) == 0;
+        if (old->replaced || old->gone || same || from->hidden) {
+            old->gone = old->gone || old->replaced || same;
             continue;
         }
         struct ckpt_member *m = ckpt_checkpoint_add_member(to);
@@ -468,7 +475,8 @@ static enum ckpt_err into_directory(struct ckpt_assembler *a, struct indexed_run
         return CKPT_OK;
     }
     enum ckpt_err err = CKPT_OK;
-    if (c == NULL || c->hidden || c->former || (m != NULL && c->status != CKPT_STATUS_WRITING)) {
+    bool full = c != NULL && c->status != CKPT_STATUS_WRITING && (m != NULL || c->left != CKPT_LEFT_NOT);
+    if (c == NULL || c->hidden || c->former || full) {
         struct ckpt_checkpoint *before = c;
         err = begin(a, run, at, &c);
         if (err == CKPT_OK && before != NULL) {
@@ -613,6 +621,10 @@ static enum ckpt_err as_file(struct ckpt_assembler *a, struct indexed_run *index
         struct ckpt_checkpoint *numbered = find_same_numbers(indexed, run, at);
         alias = alias || (c != NULL && c != numbered && !names_only_aliases(c));
         c = c != NULL ? c : numbered;
+    }
+    struct ckpt_member *before = c == NULL ? NULL : member_of(c, at->path);
+    if (before != NULL) {
+        before->replaced = before->gone = true;
     }
     if (c == NULL) {
         err = begin(a, run, at, &c);
