@@ -471,6 +471,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_revive(struct ckpt_engine *engine, const struct
    any other may be gone as well. A name may be there again, and it may have been nothing that was captured. */
 void ckpt_gone_take(struct ckpt_engine *engine, struct ckpt_gone **list, bool *overflow);
 void ckpt_gone_free(struct ckpt_gone *list); /* NULL is fine */
+/* Those of LIST, which becomes the engine's, are still to be looked at, before what has come since. */
+void ckpt_gone_give_back(struct ckpt_engine *engine, struct ckpt_gone *list);
 
 /* ---- reconcile.c ---- */
 

@@ -53,6 +53,24 @@ void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *na
     free(gone);
 }
 
+void ckpt_gone_give_back(struct ckpt_engine *engine, struct ckpt_gone *list)
+{
+    unsigned count = 0;
+    const struct ckpt_gone *gone = NULL;
+    DL_FOREACH (list, gone) {
+        count++;
+    }
+    pthread_mutex_lock(&engine->lock);
+    if (!engine->gone_overflow) {
+        DL_CONCAT(list, engine->gone);
+        engine->gone = list;
+        engine->gone_count += count;
+        list = NULL;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    ckpt_gone_free(list);
+}
+
 void ckpt_gone_take(struct ckpt_engine *engine, struct ckpt_gone **list, bool *overflow)
 {
     pthread_mutex_lock(&engine->lock);

@@ -144,7 +144,8 @@ static enum ckpt_err check_watched(struct ckpt_publisher *p, struct ckpt_watched
     struct ckpt_completeness found = {0};
     enum ckpt_err err = ckpt_keeper_run(p->engine->keeper, w->run, false, &run);
     struct ckpt_checkpoint *c = err == CKPT_OK ? ckpt_keeper_checkpoint(run, w->number) : NULL;
-    *done = c == NULL || c->status != CKPT_STATUS_WRITING || c->dropped;
+    /* What is where a hidden one was belongs to another by now. */
+    *done = c == NULL || c->status != CKPT_STATUS_WRITING || c->dropped || c->hidden;
     if (*done) {
         return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }
@@ -571,7 +572,8 @@ static enum ckpt_err save(struct ckpt_publisher *p, const struct batch *batch)
     return err;
 }
 
-static enum ckpt_err take_captures(struct ckpt_publisher *p, bool *worked)
+/* *FULL: there may be more than were taken. */
+static enum ckpt_err take_captures(struct ckpt_publisher *p, bool *worked, bool *full)
 {
     struct batch *batch = calloc(1, sizeof *batch);
     if (batch == NULL) {
@@ -588,6 +590,7 @@ static enum ckpt_err take_captures(struct ckpt_publisher *p, bool *worked)
         ckpt_assembler_forget(p->assembler);
     }
     *worked = batch->count > 0;
+    *full = batch->count == BATCH;
     for (size_t i = 0; i < batch->process_count; i++) {
         free(batch->processes[i].json);
     }
@@ -601,8 +604,16 @@ struct going {
     struct ckpt_publisher *publisher;
     uint64_t dir;
     const char *name;
+    uint64_t last_run; /* of the holders */
+    uint32_t last_number;
+    bool there; /* one of them has it */
     enum ckpt_err err;
 };
+
+static bool is_named(const struct going *g, const struct ckpt_member *m)
+{
+    return m->dir == g->dir && !m->replaced && strcmp(m->name, g->name) == 0;
+}
 
 static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
 {
@@ -613,11 +624,16 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
     struct ckpt_checkpoint *c = g->err == CKPT_OK ? ckpt_keeper_checkpoint(run, number) : NULL;
     for (size_t i = 0; c != NULL && i < c->n_members; i++) {
         struct ckpt_member *m = &c->members[i];
-        if (m->dir == g->dir && strcmp(m->name, g->name) == 0 && !m->gone && !c->hidden &&
-            ckpt_publish_is_gone(g->publisher, m)) {
+        if (!is_named(g, m)) {
+            continue;
+        }
+        g->last_run = dir;
+        g->last_number = number;
+        if (!m->gone && !c->hidden && ckpt_publish_is_gone(g->publisher, m)) {
             ckpt_assemble_gone(engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
             g->err = ckpt_publish_changed(g->publisher, dir);
         }
+        g->there |= !m->gone && !c->hidden;
     }
     return g->err == CKPT_OK;
 }
@@ -659,12 +675,33 @@ static enum ckpt_err dir_lost(struct ckpt_publisher *p, uint64_t parent, const c
     return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
-static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const char *name, bool removed)
+/* A stub that is moved is a version of its new name before it is there. */
+static enum ckpt_err is_there_again(struct going *g, const struct ckpt_version *v)
+{
+    struct ckpt_run *run = NULL;
+    struct ckpt_engine *engine = g->publisher->engine;
+    if (g->there || g->last_number == 0 || !ckpt_live_is_version(engine, g->dir, g->name, v->number)) {
+        return CKPT_OK;
+    }
+    enum ckpt_err err = ckpt_keeper_run(engine->keeper, g->last_run, false, &run);
+    struct ckpt_checkpoint *c = err == CKPT_OK ? ckpt_keeper_checkpoint(run, g->last_number) : NULL;
+    for (size_t i = 0; c != NULL && !c->hidden && !c->dropped && i < c->n_members; i++) {
+        struct ckpt_member *m = &c->members[i];
+        if (is_named(g, m) && m->number == v->number) {
+            m->gone = false;
+            c->left = CKPT_LEFT_NOT;
+            ckpt_keeper_touch(engine->keeper, run, c);
+        }
+    }
+    return err == CKPT_OK ? ckpt_publish_changed(g->publisher, g->last_run) : err;
+}
+
+static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const char *name)
 {
     struct ckpt_txn *txn = NULL;
     struct ckpt_version v;
     struct going going = {.publisher = p, .dir = dir, .name = name};
-    enum ckpt_err err = dir_lost(p, dir, name, removed);
+    enum ckpt_err err = dir_lost(p, dir, name, false);
     if (err != CKPT_OK) {
         return err;
     }
@@ -676,8 +713,13 @@ static enum ckpt_err name_lost(struct ckpt_publisher *p, uint64_t dir, const cha
         err = ckpt_member_each_holder_in(txn, dir, name, v.number, holder_lost, &going);
     }
     ckpt_txn_abort(txn);
-    err = err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
-    return err == CKPT_OK ? going.err : err;
+    if (err == CKPT_OK) {
+        err = going.err;
+    }
+    if (err == CKPT_OK) {
+        err = is_there_again(&going, &v);
+    }
+    return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
 }
 
 /* After a start, and when too many names have gone to be told one by one. */
@@ -704,17 +746,49 @@ static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
     return err;
 }
 
+static enum ckpt_err take_removed(struct ckpt_publisher *p)
+{
+    struct ckpt_gone *list = NULL;
+    struct ckpt_gone *gone = NULL;
+    struct ckpt_gone *next = NULL;
+    bool overflow = false;
+    enum ckpt_err err = CKPT_OK;
+    ckpt_gone_take(p->engine, &list, &overflow);
+    p->checked_live = p->checked_live && !overflow;
+    DL_FOREACH_SAFE (list, gone, next) {
+        if (gone->removed && err == CKPT_OK) {
+            err = dir_lost(p, gone->dir, gone->name, true);
+            DL_DELETE(list, gone);
+            free(gone);
+        }
+    }
+    ckpt_gone_give_back(p->engine, list);
+    return err;
+}
+
 static enum ckpt_err take_gone(struct ckpt_publisher *p, bool *worked)
 {
     struct ckpt_gone *list = NULL;
     bool overflow = false;
     ckpt_gone_take(p->engine, &list, &overflow);
     enum ckpt_err err = CKPT_OK;
-    for (const struct ckpt_gone *gone = list; err == CKPT_OK && gone != NULL; gone = gone->next) {
-        err = name_lost(p, gone->dir, gone->name, gone->removed);
+    struct ckpt_gone *gone = NULL;
+    struct ckpt_gone *next = NULL;
+    DL_FOREACH_SAFE (list, gone, next) {
+        /* What was closed under that name isn't a version yet, which then is to be told of. */
+        pthread_mutex_lock(&p->engine->lock);
+        bool later = ckpt_pending_has_name(p->engine, gone->dir, gone->name);
+        pthread_mutex_unlock(&p->engine->lock);
+        if (!later && err == CKPT_OK) {
+            err = name_lost(p, gone->dir, gone->name);
+            *worked = true;
+        }
+        if (!later) {
+            DL_DELETE(list, gone);
+            free(gone);
+        }
     }
-    *worked |= list != NULL;
-    ckpt_gone_free(list);
+    ckpt_gone_give_back(p->engine, list);
     if (err == CKPT_OK && (overflow || !p->checked_live)) {
         err = ckpt_keeper_each(p->engine->keeper, true, check_live, p);
         p->checked_live = err == CKPT_OK;
@@ -774,16 +848,23 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
     bool hurry = engine->publish_done != asked;
     pthread_mutex_unlock(&engine->lock);
     bool more = false;
-    /* What has gone by now is older than what is fresh now. */
-    enum ckpt_err err = take_gone(p, worked);
+    bool full = false;
+    /* A run that was removed is older than what is fresh now. */
+    enum ckpt_err err = take_removed(p);
     if (err == CKPT_OK) {
         err = take_looks(p, worked);
     }
     if (err == CKPT_OK) {
-        err = take_captures(p, &more);
+        err = take_captures(p, &more, &full);
+    }
+    /* A name may be that of a capture that is still to be taken. */
+    if (err == CKPT_OK && !full) {
+        err = take_gone(p, worked);
     }
     if (err == CKPT_OK) {
-        err = check_all(p, hurry);
+        /* Once for each question: what a look makes fresh would keep who asks waiting for ever. */
+        err = check_all(p, hurry && p->asked != asked);
+        p->asked = asked;
     }
     if (err == CKPT_OK) {
         err = learn_changed(p);
@@ -802,7 +883,11 @@ enum ckpt_err ckpt_publish_step(struct ckpt_publisher *p, bool *worked)
         ckpt_retain_due(engine, p->changed[i]);
         *worked = true;
     }
-    p->changed_count = 0;
+    if (err == CKPT_OK) {
+        p->changed_count = 0;
+    } else {
+        p->checked_live = false; /* what was found to be complete or gone is to be found again */
+    }
     *worked |= more;
     pthread_mutex_lock(&engine->lock);
     if (!more || err != CKPT_OK) {

@@ -82,6 +82,7 @@ struct ckpt_publisher {
     size_t changed_room;
     char renamed[CKPT_PUBLISH_RENAMED][PATH_MAX]; /* directories that came from a temporary name; the oldest give way */
     unsigned next_renamed;
+    unsigned asked;    /* what somebody waits for: all was looked at for questions up to this one (engine->publish_asked) */
     bool checked_live; /* whether live files are still there was looked at since the start */
 };
 
