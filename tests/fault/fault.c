@@ -550,13 +550,16 @@ static void forget_everything(struct world *w)
     assert_int_equal(counters.logical, 0);
 }
 
-static void check_world(struct world *w)
+static void check_world(struct world *w, const struct scenario *s)
 {
     uint64_t limit = w->hot_limit;
     w->hot_limit = 0;
     w->settle_ms = 0;
     assert_ok(world_open(w));
     assert_ok(world_flush(w));
+    if (s->check != NULL) {
+        s->check(w);
+    }
     assert_int_equal(entries(ckpt_store_pendingfd(w->store), "."), 0);
     assert_int_equal(entries(ckpt_store_tmpfd(w->store), "."), 0);
     for (unsigned i = 0; i < w->files_count; i++) {
@@ -619,7 +622,7 @@ static bool run_once(const struct scenario *s, const struct world *base, unsigne
     bool fired = ckpt_fault_fired();
     ckpt_fault_arm(0, CKPT_FAULT_EIO);
     assert_int_equal(open_descriptors(), descriptors);
-    check_world(&w);
+    check_world(&w, s);
     assert_int_equal(open_descriptors(), descriptors);
     alarm(0);
     running[0] = '\0';

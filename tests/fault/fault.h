@@ -75,6 +75,7 @@ struct scenario {
     void (*run)(struct world *w);     /* armed; WORLD's store is open and its engine running unless CLOSED */
     bool closed;
     uint64_t hot_limit; /* 0: none */
+    void (*check)(struct world *w); /* after the start without faults, before all else is looked at; or NULL */
 };
 
 enum {
