@@ -43,11 +43,12 @@ enum ckpt_err ckpt_assembler_create(struct ckpt_keeper *keeper, struct ckpt_asse
 
 static void forget_run(struct ckpt_assembler *a, struct indexed_run *indexed)
 {
-    struct hint *hint = NULL;
-    struct hint *next = NULL;
-    HASH_ITER (hh, indexed->hints, hint, next) {
-        HASH_DEL(indexed->hints, hint);
+    struct hint *hint = indexed->hints;
+    HASH_CLEAR(hh, indexed->hints);
+    while (hint != NULL) {
+        struct hint *next = hint->hh.next;
         free(hint);
+        hint = next;
     }
     HASH_DEL(a->runs, indexed);
     free(indexed);
