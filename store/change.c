@@ -95,7 +95,7 @@ static enum ckpt_err capture_name(struct ckpt_engine *engine, int fd, int dirfd,
     }
     enum ckpt_err err = ckpt_live_stub(fd, &stub, &cold);
     if (err == CKPT_OK && cold && !wanted) {
-        ckpt_engine_name_gone(engine, dirfd, name); /* or is there only now, with a version from before */
+        ckpt_engine_name_gone(engine, dirfd, name, false); /* or is there only now, with a version from before */
     }
     if (err != CKPT_OK || cold) {
         return err;

@@ -123,7 +123,7 @@ static void tell_gone(struct world *w, const char *path)
     (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
     int fd = openat(live(w), parent, O_PATH | O_DIRECTORY);
     if (fd >= 0) {
-        ckpt_engine_name_gone(w->engine, fd, slash + 1);
+        ckpt_engine_name_gone(w->engine, fd, slash + 1, false);
         close(fd);
     }
 }

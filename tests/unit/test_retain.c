@@ -240,7 +240,7 @@ static void remove_file(struct world *w, const char *path)
     (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
     int fd = openat(ckpt_store_livefd(w->store), parent, O_PATH | O_DIRECTORY);
     assert_int_equal(unlinkat(fd, slash + 1, 0), 0);
-    ckpt_engine_name_gone(w->engine, fd, slash + 1);
+    ckpt_engine_name_gone(w->engine, fd, slash + 1, false);
     close(fd);
     flush(w);
 }
