@@ -329,7 +329,10 @@ enum ckpt_err world_flush(struct world *w)
     enum ckpt_err err = ckpt_engine_flush(w->engine, &still_open);
     assert_int_equal(still_open, 0);
     if (err != CKPT_OK) {
-        /* Something has been said about it, here or when it happened. */
+        /* Something has been said about it, here or when it happened; a store that stops tells so a moment later. */
+        for (int i = 0; i < 1000 && __atomic_load_n(&w->reports, __ATOMIC_SEQ_CST) == 0 && before == 0; i++) {
+            usleep(1000);
+        }
         assert_true(w->reports > 0 || before > 0);
     }
     return err;
