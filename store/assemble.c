@@ -1,33 +1,15 @@
 #include "assemble.h"
+#include "finder.h"
 #include "naming.h"
 #include "run_rows.h"
 #include <ckpt/id.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#define HASH_NONFATAL_OOM 1 /* then an element that could not be added has no hh.tbl */
-#include <uthash.h>
-
-/*
- * Where to look first: the newest checkpoint of a run that has, or had, such a state, group, root, epoch or step; the one that a file of
- * such a path was last put into, which need not be the newest. A hint: what is found is looked at before it is believed.
- */
-struct hint {
-    uint64_t key;
-    uint64_t sequence; /* of the capture, of a path; else 0 */
-    uint32_t number;
-    UT_hash_handle hh;
-};
-
-struct indexed_run {
-    uint64_t dir;
-    struct hint *hints;
-    UT_hash_handle hh;
-};
 
 struct ckpt_assembler {
     struct ckpt_keeper *keeper;
-    struct indexed_run *runs;
+    struct ckpt_finder *finder;
 };
 
 enum ckpt_err ckpt_assembler_create(struct ckpt_keeper *keeper, struct ckpt_assembler **out)
@@ -37,144 +19,32 @@ enum ckpt_err ckpt_assembler_create(struct ckpt_keeper *keeper, struct ckpt_asse
         return CKPT_ERR_NOMEM;
     }
     a->keeper = keeper;
+    enum ckpt_err err = ckpt_finder_create(&a->finder);
+    if (err != CKPT_OK) {
+        free(a);
+        return err;
+    }
     *out = a;
     return CKPT_OK;
-}
-
-static void forget_run(struct ckpt_assembler *a, struct indexed_run *indexed)
-{
-    struct hint *hint = indexed->hints;
-    HASH_CLEAR(hh, indexed->hints);
-    while (hint != NULL) {
-        struct hint *next = hint->hh.next;
-        free(hint);
-        hint = next;
-    }
-    HASH_DEL(a->runs, indexed);
-    free(indexed);
-}
-
-void ckpt_assembler_forget(struct ckpt_assembler *a)
-{
-    struct indexed_run *indexed = NULL;
-    struct indexed_run *next = NULL;
-    HASH_ITER (hh, a->runs, indexed, next) {
-        forget_run(a, indexed);
-    }
 }
 
 void ckpt_assembler_free(struct ckpt_assembler *a)
 {
     if (a != NULL) {
-        ckpt_assembler_forget(a);
+        ckpt_finder_free(a->finder);
         free(a);
     }
 }
 
-/* ---- hints ---- */
-
-enum kind { BY_PATH = 1, BY_STATE, BY_GROUP, BY_ROOT, BY_EPOCH, BY_STEP };
-
-static uint64_t key_of(enum kind kind, const void *bytes, size_t n)
+void ckpt_assembler_forget(struct ckpt_assembler *a)
 {
-    return ckpt_checksum((uint64_t)kind, bytes, n);
+    ckpt_finder_forget(a->finder);
 }
 
-static uint64_t text_key(enum kind kind, const char *text)
+static struct ckpt_checkpoint *find_text(const struct ckpt_found_run *found, struct ckpt_run *run, enum ckpt_find kind,
+                                         const char *text)
 {
-    return key_of(kind, text, strlen(text));
-}
-
-static enum ckpt_err put_hint(struct indexed_run *indexed, uint64_t key, uint64_t sequence, uint32_t number)
-{
-    struct hint *hint = NULL;
-    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
-    if (hint != NULL) {
-        if (sequence > hint->sequence || (sequence == hint->sequence && number > hint->number)) {
-            hint->sequence = sequence;
-            hint->number = number;
-        }
-        return CKPT_OK;
-    }
-    hint = calloc(1, sizeof *hint);
-    if (hint == NULL) {
-        return CKPT_ERR_NOMEM;
-    }
-    hint->key = key;
-    hint->sequence = sequence;
-    hint->number = number;
-    HASH_ADD(hh, indexed->hints, key, sizeof hint->key, hint);
-    if (hint->hh.tbl == NULL) {
-        free(hint);
-        return CKPT_ERR_NOMEM;
-    }
-    return CKPT_OK;
-}
-
-static enum ckpt_err put_member_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c,
-                                      const struct ckpt_member *m)
-{
-    enum ckpt_err err = put_hint(indexed, text_key(BY_PATH, m->path), m->sequence, c->number);
-    if (err == CKPT_OK && !ckpt_id_is_zero(&m->state)) {
-        err = put_hint(indexed, key_of(BY_STATE, m->state.bytes, CKPT_ID_SIZE), 0, c->number);
-    }
-    return err;
-}
-
-static enum ckpt_err put_checkpoint_hints(struct indexed_run *indexed, const struct ckpt_checkpoint *c)
-{
-    enum ckpt_err err = put_hint(indexed, text_key(BY_GROUP, c->group), 0, c->number);
-    if (err == CKPT_OK) {
-        err = put_hint(indexed, text_key(BY_ROOT, c->root), 0, c->number);
-    }
-    if (err == CKPT_OK && c->has_epoch) {
-        err = put_hint(indexed, key_of(BY_EPOCH, &c->epoch, sizeof c->epoch), 0, c->number);
-    }
-    if (err == CKPT_OK && c->has_step) {
-        err = put_hint(indexed, key_of(BY_STEP, &c->step, sizeof c->step), 0, c->number);
-    }
-    return err;
-}
-
-static enum ckpt_err index_run(struct ckpt_assembler *a, const struct ckpt_run *run, struct indexed_run **out)
-{
-    struct indexed_run *indexed = NULL;
-    HASH_FIND(hh, a->runs, &run->dir, sizeof run->dir, indexed);
-    if (indexed != NULL) {
-        *out = indexed;
-        return CKPT_OK;
-    }
-    indexed = calloc(1, sizeof *indexed);
-    if (indexed == NULL) {
-        return CKPT_ERR_NOMEM;
-    }
-    indexed->dir = run->dir;
-    HASH_ADD(hh, a->runs, dir, sizeof indexed->dir, indexed);
-    if (indexed->hh.tbl == NULL) {
-        free(indexed);
-        return CKPT_ERR_NOMEM;
-    }
-    enum ckpt_err err = CKPT_OK;
-    for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
-        const struct ckpt_checkpoint *c = run->list[i];
-        err = put_checkpoint_hints(indexed, c);
-        for (size_t m = 0; err == CKPT_OK && m < c->n_members; m++) {
-            err = put_member_hints(indexed, c, &c->members[m]);
-        }
-    }
-    if (err != CKPT_OK) {
-        forget_run(a, indexed);
-        return err;
-    }
-    *out = indexed;
-    return CKPT_OK;
-}
-
-static struct ckpt_checkpoint *hinted(const struct indexed_run *indexed, struct ckpt_run *run, uint64_t key)
-{
-    struct hint *hint = NULL;
-    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
-    return hint == NULL ? NULL : ckpt_keeper_checkpoint(run, hint->number);
+    return ckpt_find(found, run, kind, text, strlen(text));
 }
 
 /* ---- members ---- */
@@ -459,13 +329,14 @@ static enum ckpt_err carry_over(struct ckpt_assembler *a, struct ckpt_run *run, 
     return err;
 }
 
-static enum ckpt_err into_directory(struct ckpt_assembler *a, struct indexed_run *indexed, struct ckpt_run *run,
+static enum ckpt_err into_directory(struct ckpt_assembler *a, struct ckpt_found_run *found, struct ckpt_run *run,
                                     const struct ckpt_arrival *at, struct ckpt_checkpoint **out)
 {
     char root[NAME_MAX + 1];
     (void)snprintf(root, sizeof root, "%.*s", (int)at->root_size, at->path);
     struct ckpt_checkpoint *c =
-        hinted(indexed, run, at->root_size > 0 ? text_key(BY_ROOT, root) : text_key(BY_GROUP, at->what->group));
+        at->root_size > 0 ? find_text(found, run, CKPT_FIND_ROOT, root)
+                          : find_text(found, run, CKPT_FIND_GROUP, at->what->group);
     if (c != NULL && (!same_directory(c, at) || c->dropped)) {
         c = NULL;
     }
@@ -542,10 +413,10 @@ static bool has_state(const struct ckpt_checkpoint *c, const struct ckpt_id *sta
     return false;
 }
 
-static struct ckpt_checkpoint *find_same_state(const struct indexed_run *indexed, struct ckpt_run *run,
+static struct ckpt_checkpoint *find_same_state(const struct ckpt_found_run *found, struct ckpt_run *run,
                                                const struct ckpt_arrival *at)
 {
-    struct ckpt_checkpoint *c = hinted(indexed, run, key_of(BY_STATE, at->state.bytes, CKPT_ID_SIZE));
+    struct ckpt_checkpoint *c = ckpt_find(found, run, CKPT_FIND_STATE, at->state.bytes, CKPT_ID_SIZE);
     return may_be_joined(c) && has_state(c, &at->state) && !names_differ(c, &at->what->naming) ? c : NULL;
 }
 
@@ -554,21 +425,21 @@ static bool is_directory(const struct ckpt_checkpoint *c)
     return c->n_members > 0 && (c->members[0].directory || c->members[0].root == 0);
 }
 
-static struct ckpt_checkpoint *find_same_numbers(const struct indexed_run *indexed, struct ckpt_run *run,
+static struct ckpt_checkpoint *find_same_numbers(const struct ckpt_found_run *found, struct ckpt_run *run,
                                                  const struct ckpt_arrival *at)
 {
     struct ckpt_naming mine = naming_at(at);
-    uint64_t keys[3];
+    struct ckpt_checkpoint *list[3];
     size_t n = 0;
     if (mine.has_step) {
-        keys[n++] = key_of(BY_STEP, &mine.step, sizeof mine.step);
+        list[n++] = ckpt_find(found, run, CKPT_FIND_STEP, &mine.step, sizeof mine.step);
     }
     if (mine.has_epoch) {
-        keys[n++] = key_of(BY_EPOCH, &mine.epoch, sizeof mine.epoch);
+        list[n++] = ckpt_find(found, run, CKPT_FIND_EPOCH, &mine.epoch, sizeof mine.epoch);
     }
-    keys[n++] = text_key(BY_GROUP, at->what->group);
+    list[n++] = find_text(found, run, CKPT_FIND_GROUP, at->what->group);
     for (size_t i = 0; i < n; i++) {
-        struct ckpt_checkpoint *c = hinted(indexed, run, keys[i]);
+        struct ckpt_checkpoint *c = list[i];
         if (may_be_joined(c) && c->left == CKPT_LEFT_NOT && !is_directory(c) && member_of(c, at->path) == NULL) {
             struct ckpt_naming theirs = naming_of(c);
             if (strcmp(c->group, at->what->group) == 0 || ckpt_recognise_joins(&theirs, &mine)) {
@@ -601,10 +472,10 @@ static enum ckpt_err take_name(struct ckpt_checkpoint *c, const struct ckpt_arri
     return err == CKPT_OK ? ckpt_text_set(&c->group, at->what->group) : err;
 }
 
-static enum ckpt_err as_file(struct ckpt_assembler *a, struct indexed_run *indexed, struct ckpt_run *run,
+static enum ckpt_err as_file(struct ckpt_assembler *a, struct ckpt_found_run *found, struct ckpt_run *run,
                              const struct ckpt_arrival *at, struct ckpt_checkpoint **out)
 {
-    struct ckpt_checkpoint *owner = hinted(indexed, run, text_key(BY_PATH, at->path));
+    struct ckpt_checkpoint *owner = find_text(found, run, CKPT_FIND_PATH, at->path);
     struct ckpt_member *m = owner == NULL || owner->dropped ? NULL : member_of(owner, at->path);
     if (m != NULL && m->number == at->version->number) {
         come_back(a, run, owner, m, at->sequence);
@@ -618,8 +489,8 @@ static enum ckpt_err as_file(struct ckpt_assembler *a, struct indexed_run *index
     struct ckpt_checkpoint *c = NULL;
     enum ckpt_err err = CKPT_OK;
     if (at->content->validity != CKPT_VALIDITY_INVALID) {
-        c = find_same_state(indexed, run, at);
-        struct ckpt_checkpoint *numbered = find_same_numbers(indexed, run, at);
+        c = find_same_state(found, run, at);
+        struct ckpt_checkpoint *numbered = find_same_numbers(found, run, at);
         alias = alias || (c != NULL && c != numbered && !names_only_aliases(c));
         c = c != NULL ? c : numbered;
     }
@@ -643,22 +514,22 @@ static enum ckpt_err as_file(struct ckpt_assembler *a, struct indexed_run *index
 enum ckpt_err ckpt_assemble(struct ckpt_assembler *a, struct ckpt_run *run, const struct ckpt_arrival *at,
                             struct ckpt_checkpoint **out)
 {
-    struct indexed_run *indexed = NULL;
+    struct ckpt_found_run *found = NULL;
     struct ckpt_checkpoint *c = NULL;
-    enum ckpt_err err = index_run(a, run, &indexed);
+    enum ckpt_err err = ckpt_finder_run(a->finder, run, &found);
     if (err == CKPT_OK) {
-        err = at->what->directory ? into_directory(a, indexed, run, at, &c) : as_file(a, indexed, run, at, &c);
+        err = at->what->directory ? into_directory(a, found, run, at, &c) : as_file(a, found, run, at, &c);
     }
     if (err == CKPT_OK) {
         err = take_numbers(c, at);
     }
     if (err == CKPT_OK) {
-        err = put_checkpoint_hints(indexed, c);
+        err = ckpt_find_put(found, c);
     }
     /* One that has just begun may have members from the one before. */
     size_t first = c == NULL || c->sequence == at->sequence || c->n_members == 0 ? 0 : c->n_members - 1;
     for (size_t i = first; err == CKPT_OK && i < c->n_members; i++) {
-        err = put_member_hints(indexed, c, &c->members[i]);
+        err = ckpt_find_put_member(found, c, &c->members[i]);
     }
     if (err == CKPT_OK) {
         *out = c;

@@ -1,10 +1,14 @@
 /*
  * Publishing: what was captured becomes checkpoints, these become complete, and metrics find them.
  *
- *     publish.c        the step of the engine's thread: fresh captures, what is incomplete, names that have gone
- *     assemble.c       which checkpoint a version belongs to
- *     publish_scan.c   what is in a checkpoint's directory now, and whether it is complete
- *     publish_learn.c  metric files of the runs, and their values for checkpoints
+ *     publish.c           the step of the engine's thread
+ *     publish_captures.c  fresh captures, a batch in one transaction
+ *     publish_place.c     in which run a version stands, and what of its path names the checkpoint
+ *     assemble.c          which checkpoint it belongs to
+ *     publish_watch.c     what is incomplete
+ *     publish_scan.c      what is in a checkpoint's directory now, and whether it is complete
+ *     publish_gone.c      names that users have taken away
+ *     publish_learn.c     metric files of the runs, and their values for checkpoints
  *
  * A capture is handled in one transaction: the checkpoint is written and the capture isn't fresh any more. So a crash at any
  * moment repeats at most what comes to the same.
@@ -15,6 +19,7 @@
 #define CKPT_STORE_PUBLISH_H
 
 #include "engine_parts.h"
+#include "recognise.h"
 #include "series.h"
 #include <ckpt/run.h>
 
@@ -86,6 +91,33 @@ struct ckpt_publisher {
     bool checked_live; /* whether live files are still there was looked at since the start */
 };
 
+/* Where a version stands. */
+struct ckpt_place {
+    uint64_t run;
+    char path[PATH_MAX];  /* relative to the run */
+    size_t root_size;     /* so many bytes of it name the checkpoint; 0: it is one of a set in the run */
+    char above[PATH_MAX]; /* relative to live/; ABOVE_SIZE bytes of it lead to the checkpoint, with its name */
+    size_t above_size;
+    struct ckpt_recognised what;
+    bool skip; /* it is none: temporary, or a log or marker beside checkpoints */
+};
+CKPT_MUST_USE enum ckpt_err ckpt_publish_place(struct ckpt_publisher *publisher, const struct ckpt_version *version,
+                                               struct ckpt_place *place);
+
+/* What is fresh. *WORKED: something was; *FULL: there may be more. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_captures(struct ckpt_publisher *publisher, bool *worked, bool *full);
+
+/* C isn't complete: from now on it is looked at. RENAMED: its directory came from a temporary name. NOMEM. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_watch(struct ckpt_publisher *publisher, const struct ckpt_checkpoint *c, bool renamed);
+/* Those that it is time for. ASKED: somebody waits, so all of them. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_check_all(struct ckpt_publisher *publisher, bool asked);
+/* Whether the directory that the first N bytes of PATH name, relative to live/, has got its name by a rename. */
+bool ckpt_publish_is_renamed(const struct ckpt_publisher *publisher, const char *path, size_t n);
+
+/* Directories that were removed; then all names that have gone, and at first what is no longer there since the last start. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_removed(struct ckpt_publisher *publisher);
+CKPT_MUST_USE enum ckpt_err ckpt_publish_gone(struct ckpt_publisher *publisher, bool *worked);
+
 /* Looks at a checkpoint that isn't complete. Captures what is in its directory and was not wanted by its name alone. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_check(struct ckpt_publisher *publisher, const struct ckpt_run *run,
                                                const struct ckpt_checkpoint *c, const struct ckpt_watched *watched,
@@ -100,7 +132,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, 
 
 /* Values for the checkpoints of RUN, from what its files say now. CAPTURED: there are new or changed ones. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_learn(struct ckpt_publisher *publisher, struct ckpt_run *run, bool captured);
-/* Looks at the files of all runs that it is time for; *NEXT_MS: the earliest next time, monotonic, 0 for none. */
+/* Looks at the files of all runs that it is time for; NOW: of all. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_poll(struct ckpt_publisher *publisher, bool now);
 /* Follows the files of a run to which nothing has been captured since the start, if there is room. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_follow(struct ckpt_publisher *publisher, uint64_t run);
