@@ -190,6 +190,29 @@ class Training(CheckpointCase):
         self.assertEqual(tool(sys.executable, "-c", code, self.dir), f"{min(found, key=found.get)} 6\n")
 
 
+    def test_what_it_was_started_from_and_who_wrote_it(self):
+        """A process that reads a checkpoint and then saves into a run makes it the parent of what it saves; its secrets aren't kept."""
+        self.train("--epochs", 2)
+        tuned = os.path.join(self.mount.root, "tuned")
+        os.mkdir(tuned)
+        script = ("import shutil, sys, torch\n"
+                  "state = torch.load(sys.argv[1])\n"
+                  "torch.save(state['model'], sys.argv[2] + '/tuned_epoch_1.pt')\n")
+        subprocess.run([sys.executable, "-c", script, self.view("best", "checkpoint.pt"), tuned, "--api-key=hf_abcdefghijklmnopqrstuvwxyz"],
+                       check=True, cwd="/", env={**os.environ, "SLURM_JOB_ID": "4711", "SECRET_TOKEN": "xyzzy"})
+        self.mount.flush()
+        with open(os.path.join(tuned, ".ckpt", "latest", "info.json"), encoding="utf-8") as file:
+            text = file.read()
+        info = json.loads(text)
+        self.assertEqual(info["parent"], self.info("best")["id"])
+        self.assertIsNone(self.info("best")["parent"])
+        self.assertEqual(info["process"]["directory"], "/")
+        self.assertEqual(info["process"]["command"][1:3], ["-c", script])
+        self.assertEqual(info["process"]["environment"]["SLURM_JOB_ID"], "4711")
+        self.assertNotIn("abcdefghijklmnopqrstuvwxyz", text)
+        self.assertNotIn("xyzzy", text)
+
+
 class Rotation(CheckpointCase):
     def test_keep_last_and_best(self):
         self.train("--epochs", EPOCHS, "--seed", 3)  # no other test's: they share the store, and equal tensors in it
