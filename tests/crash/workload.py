@@ -72,7 +72,7 @@ class Worker:
             # By this directory the paths never lead to what is below the mount once it is gone.
             os.chdir(self.root)
             self.prepare()
-            os.write(ready, b".")
+            os.close(ready)
             self.work()
         except OSError as failure:
             self.journal.put("error", number=failure.errno, text=str(failure))
