@@ -606,6 +606,7 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
 static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
 {
     unsigned mine = ++engine->publish_asked;
+    engine->publish_found = false;
     pthread_cond_signal(&engine->wake);
     while ((int)(engine->publish_done - mine) < 0 || engine->judging > 0) {
         if (ckpt_store_stopped(engine->store)) {
@@ -616,8 +617,27 @@ static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
     return CKPT_OK;
 }
 
+/* With engine->lock: until the files that were closed before UNTIL are versions. */
+static enum ckpt_err wait_until_recorded(struct ckpt_engine *engine, uint64_t until, unsigned *still_open,
+                                         unsigned *failed)
+{
+    unsigned round = engine->rounds;
+    while (busy_until(engine, until, still_open, failed)) {
+        /* One may have been under way already: the next has seen all there is to take. */
+        if (engine->no_space && engine->rounds - round >= 2) {
+            return CKPT_ERR_NOSPC;
+        }
+        if (ckpt_store_stopped(engine->store)) {
+            return CKPT_ERR_STOPPED;
+        }
+        pthread_cond_wait(&engine->quiet, &engine->lock);
+    }
+    return engine->dir_rows != NULL ? engine->rows_error : CKPT_OK;
+}
+
 enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open)
 {
+    enum { ROUNDS = 4 };
     enum ckpt_err err = CKPT_OK;
     unsigned failed = 0;
     uint64_t until = atomic_load(&engine->next_sequence);
@@ -625,7 +645,6 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     engine->hurry++;
     engine->rows_error = CKPT_OK;
     engine->look_again = true;
-    unsigned round = engine->rounds;
     struct ckpt_job *job = NULL;
     DL_FOREACH (engine->jobs, job) {
         /* What was put off is looked at once more. */
@@ -633,20 +652,16 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
         job->writing = job->failed = false;
     }
     pthread_cond_signal(&engine->wake);
-    while (busy_until(engine, until, still_open, &failed) && err == CKPT_OK) {
-        /* One may have been under way already: the next has seen all there is to take. */
-        if (engine->no_space && engine->rounds - round >= 2) {
-            err = CKPT_ERR_NOSPC;
-        } else if (ckpt_store_stopped(engine->store)) {
-            err = CKPT_ERR_STOPPED;
-        } else {
-            pthread_cond_wait(&engine->quiet, &engine->lock);
+    /* In a checkpoint's directory there may be more than was captured by name, and it belongs to what was closed. */
+    bool more = true;
+    for (int round = 0; err == CKPT_OK && more && round < ROUNDS; round++) {
+        err = wait_until_recorded(engine, until, still_open, &failed);
+        if (err == CKPT_OK) {
+            err = wait_until_published(engine);
         }
+        more = engine->publish_found;
+        until = atomic_load(&engine->next_sequence);
     }
-    if (err == CKPT_OK && engine->dir_rows != NULL) {
-        err = engine->rows_error;
-    }
-    err = err == CKPT_OK ? wait_until_published(engine) : err;
     engine->hurry--;
     pthread_mutex_unlock(&engine->lock);
     if (err == CKPT_ERR_NOSPC) {

@@ -227,6 +227,7 @@ struct ckpt_engine {
     unsigned note_count;
     unsigned publish_asked;             /* somebody waits until all that was captured by now is published, ... */
     unsigned publish_done;              /* ... which has been done up to that one */
+    bool publish_found;                 /* files that nobody had asked to capture: who waits waits for these too */
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */
     bool stop;

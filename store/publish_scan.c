@@ -106,13 +106,20 @@ static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, b
     }
     enum ckpt_err err = ckpt_capture_whatever(engine, fd, dirfd, name, &captured);
     *open = captured;
+    bool found = captured;
     if (err == CKPT_OK && !captured && ckpt_live_dir_id(engine->store, dirfd, &dir) == CKPT_OK) {
         pthread_mutex_lock(&engine->lock);
         *open = ckpt_pending_has_name(engine, dir, name);
         pthread_mutex_unlock(&engine->lock);
         if (!*open && fresh) {
             err = put_fresh(engine, dir, name);
+            found = true;
         }
+    }
+    if (found) {
+        pthread_mutex_lock(&engine->lock);
+        engine->publish_found = true;
+        pthread_mutex_unlock(&engine->lock);
     }
     ckpt_host_close(fd);
     return err;

@@ -405,13 +405,13 @@ class OrdinaryTools(CheckpointCase):
         self.assertEqual(sorted(map(int, os.listdir(self.path("epoch")))), list(range(1, EPOCHS + 1)))
         self.assert_run(self.dir)
 
-    def test_views_are_read_only(self):
-        for path in (self.path("best", "new.pt"), self.path("epoch", "3", self.trained.full(3)),
-                     self.view("latest", "x")):
+    def test_views_below_ckpt_are_read_only(self):
+        """Those beside the run's files give way: test_intent.py."""
+        for path in (self.view("best", "new.pt"), self.view("epoch", "3", self.trained.full(3)), self.view("latest", "x")):
             with self.assertRaises(OSError):
                 write(path, b"no")
         with self.assertRaises(OSError):
-            os.mkdir(self.path("epoch", "99"))
+            os.mkdir(self.view("epoch", "99"))
         self.assert_run(self.dir)
 
     def test_find(self):

@@ -200,7 +200,7 @@ class Names(CommandCase):
     def test_what_is_not_there_is_answered_with_what_is(self):
         self.ckpt("tag", f"{self.here}@epoch=3", "stable")
         for what, told in ((f"{self.here}@epoch=99", "1, 2, 3, 4"), (f"{self.here}@tag=none", "stable"),
-                           (f"{self.here}@final", "ckpt finish"), (f"{self.here}/top/bleu/1", "valLoss"),
+                           (f"{self.here}@final", "ckpt finish"), (f"{self.here}/top/bleu/1", "val_loss"),
                            ("ffffffffffff", "ffffffffffff"),
                            ("nowhere@best", "nowhere"), (self.here, f"{self.here}@latest"),
                            (f"{self.here}/nothing.pt", "nothing.pt")):
@@ -220,7 +220,7 @@ class Names(CommandCase):
         self.assertEqual(self.loss(shown["checkpoint"])[0], LOSSES[BEST])
         self.assertEqual(shown["restore"], f"cp {self.dir}/.ckpt/epoch/{BEST}/{name(BEST)} DEST")
         text = self.ckpt("show", f"{self.here}@best")
-        for part in (self.checkpoint_id(BEST), name(BEST), "Loss 0.25", shown["restore"], shown["checkpoint"]["kept"]):
+        for part in (self.checkpoint_id(BEST), name(BEST), "val_loss 0.25", shown["restore"], shown["checkpoint"]["kept"]):
             self.assertIn(part, text)
         self.same(read(shown["restore"].split()[1]), read(self.path(name(BEST))))
 
