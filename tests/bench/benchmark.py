@@ -23,7 +23,7 @@ os.environ.setdefault("CKPTFS", os.path.join(BUILD, "ckptfs"))
 os.environ.setdefault("CKPT", os.path.join(BUILD, "ckpt"))
 
 import numpy  # noqa: E402
-from mounted import Mount, filesystem_type, remove, scratch_parent  # noqa: E402
+from mounted import Mount, filesystem_type, read, remove, scratch_parent  # noqa: E402
 
 MiB, GiB = 1 << 20, 1 << 30
 BLOCK = 8 * MiB
