@@ -208,6 +208,7 @@ static void drop_handle(struct ckptfs *fs, struct inode *inode, struct handle ha
     pthread_mutex_lock(&inode->lock);
     inode->handles--;
     inode->writers -= handle.writable;
+    inode->closing -= handle.writable && inode->closing > 0;
     if (inode->handles == 0) {
         if (inode->backing_id > 0) {
             passthrough_unregister(fs->passthrough, inode->backing_id);
@@ -461,6 +462,11 @@ void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
     struct ckptfs *fs = ckptfs_of(req);
     struct inode *inode = inode_of(fs, node);
     bool written = inode->view == NULL && handle_of(fi).writable;
+    if (written) {
+        pthread_mutex_lock(&inode->lock);
+        inode->closing += inode->closing < inode->writers;
+        pthread_mutex_unlock(&inode->lock);
+    }
     fuse_reply_err(req, written          ? capture(fs, inode)
                         : is_text(inode) ? view_text_flush(fs, inode->view, fi)
                                          : 0);

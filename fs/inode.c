@@ -392,18 +392,31 @@ void inode_unclaim(struct inode *inode)
     pthread_mutex_unlock(&inode->lock);
 }
 
-bool inode_writing(void *arg, dev_t dev, ino_t ino)
+/* Whether there are writers; *CLOSING: all of them are about to go. */
+static bool has_writers(struct ckptfs *fs, dev_t dev, ino_t ino, bool *closing)
 {
-    struct ckptfs *fs = arg;
     struct inode *inode = hold(fs, dev, ino);
     if (inode == NULL) {
         return false;
     }
     pthread_mutex_lock(&inode->lock);
     bool writing = inode->writers > 0;
+    *closing = writing && inode->closing >= inode->writers;
     pthread_mutex_unlock(&inode->lock);
     inode_forget(fs, inode, 1);
     return writing;
+}
+
+bool inode_writing(void *arg, dev_t dev, ino_t ino)
+{
+    bool closing = false;
+    return has_writers(arg, dev, ino, &closing);
+}
+
+bool inode_closing(void *arg, dev_t dev, ino_t ino)
+{
+    bool closing = false;
+    return has_writers(arg, dev, ino, &closing) && closing;
 }
 
 bool inode_claim(void *arg, dev_t dev, ino_t ino, bool readers)

@@ -58,6 +58,7 @@ struct inode {
     struct inode *next_claimed; /* likewise */
     unsigned handles;
     unsigned writers;
+    unsigned closing; /* of these, by the closes that have been told: the release follows */
     enum open_kind kind;
     int32_t backing_id;
     struct ckpt_reader *reader; /* opened by the first cold open, closed with the last handle */
@@ -113,6 +114,7 @@ int inode_stat(struct ckptfs *fs, struct inode *inode, struct stat *st);
 
 /* The engine's hooks that concern inodes; ARG is the struct ckptfs. */
 bool inode_writing(void *arg, dev_t dev, ino_t ino);
+bool inode_closing(void *arg, dev_t dev, ino_t ino);
 bool inode_claim(void *arg, dev_t dev, ino_t ino, bool readers);
 void inode_disclaim(void *arg);
 void inode_exchanged(void *arg, dev_t dev, ino_t ino, int fd, const struct stat *st,

@@ -272,6 +272,7 @@ static enum ckpt_err start_engine(struct ckptfs *fs, const struct options *optio
         .mountpoint = fs->mountpoint,
         .runs = fs->runs,
         .hooks = {.writing = inode_writing,
+                  .closing = inode_closing,
                   .claim = inode_claim,
                   .disclaim = inode_disclaim,
                   .exchanged = inode_exchanged,

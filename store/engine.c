@@ -29,6 +29,8 @@ enum {
     RETRY_MS = 1000,        /* a file that is open, a full disk */
     FAILED_RETRY_MS = 60000, /* a file that can't be read */
     HOT_CHECK_MS = 2000,
+    CLOSING_MS = 250, /* what was closed may still look open for so long */
+    MOMENT_MS = 20,
     PUNCH_STEP = 64 << 20,
     AGING_COMMITS = 3, /* pages of the last transactions can't be punched yet (db.h) */
 };
@@ -592,7 +594,9 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
         if (job->sequence > sequence) {
             continue;
         }
-        if (job->running || (!job->writing && !job->failed)) {
+        /* The kernel tells a close twice, and the second time may be a moment behind. */
+        bool closing = job->writing && job->closing && ckpt_now_ms() - job->busy_since < CLOSING_MS;
+        if (job->running || closing || (!job->writing && !job->failed)) {
             busy = true;
         }
         *writing += job->writing;
@@ -601,12 +605,25 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
     return busy;
 }
 
+/* With engine->lock: until something is done, but not long. */
+static void wait_a_moment(struct ckpt_engine *engine)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += MOMENT_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(&engine->quiet, &engine->lock, &until);
+}
+
 /* With engine->lock: what has become versions becomes checkpoints, and what comes of it is judged. When that fails it is
    told, and nothing is lost. */
 static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
 {
     unsigned mine = ++engine->publish_asked;
-    engine->publish_found = false;
+    engine->publish_found = engine->publish_open = false;
     pthread_cond_signal(&engine->wake);
     while ((int)(engine->publish_done - mine) < 0 || engine->judging > 0) {
         if (ckpt_store_stopped(engine->store)) {
@@ -630,14 +647,14 @@ static enum ckpt_err wait_until_recorded(struct ckpt_engine *engine, uint64_t un
         if (ckpt_store_stopped(engine->store)) {
             return CKPT_ERR_STOPPED;
         }
-        pthread_cond_wait(&engine->quiet, &engine->lock);
+        wait_a_moment(engine);
     }
     return engine->dir_rows != NULL ? engine->rows_error : CKPT_OK;
 }
 
 enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open)
 {
-    enum { ROUNDS = 4 };
+    enum { ROUNDS = 8 };
     enum ckpt_err err = CKPT_OK;
     unsigned failed = 0;
     uint64_t until = atomic_load(&engine->next_sequence);
@@ -659,7 +676,10 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
         if (err == CKPT_OK) {
             err = wait_until_published(engine);
         }
-        more = engine->publish_found;
+        more = engine->publish_found || engine->publish_open;
+        if (more && !engine->publish_found) {
+            wait_a_moment(engine); /* until it is closed, or it is open for longer */
+        }
         until = atomic_load(&engine->next_sequence);
     }
     engine->hurry--;

@@ -58,6 +58,7 @@ struct ckpt_job {
     bool running;
     bool recorded;      /* its version stands in a transaction that is not committed yet */
     bool writing;       /* left out until whoever has it open for writing is done */
+    bool closing;       /* and he has closed it, as it seems */
     int64_t busy_since; /* milliseconds, monotonic: first found open for writing; 0: wasn't when last tried */
     bool failed;        /* could not be read; tried again now and then */
     bool lacks_space;      /* left out until there is room */
@@ -227,6 +228,7 @@ struct ckpt_engine {
     unsigned note_count;
     unsigned publish_asked;             /* somebody waits until all that was captured by now is published, ... */
     unsigned publish_done;              /* ... which has been done up to that one */
+    bool publish_open;                  /* a file of an incomplete checkpoint was just being closed */
     bool publish_found;                 /* files that nobody had asked to capture: who waits waits for these too */
     unsigned finishing;                 /* jobs done whose pending entry is still to be unlinked */
     unsigned hurry;                     /* flushes waiting: don't let files settle */

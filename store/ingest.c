@@ -646,7 +646,15 @@ static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, i
     return err;
 }
 
-static enum ckpt_err open_job(struct ckpt_ingest *in, const struct ckpt_job *job, int *fd,
+static enum ckpt_err busy(struct ckpt_engine *engine, struct ckpt_job *job, bool closing)
+{
+    pthread_mutex_lock(&engine->lock);
+    job->closing = closing;
+    pthread_mutex_unlock(&engine->lock);
+    return CKPT_ERR_BUSY;
+}
+
+static enum ckpt_err open_job(struct ckpt_ingest *in, struct ckpt_job *job, int *fd,
                               struct stat *st)
 {
     char path[CKPT_PENDING_PATH];
@@ -658,10 +666,13 @@ static enum ckpt_err open_job(struct ckpt_ingest *in, const struct ckpt_job *job
     const struct ckpt_engine_hooks *hooks = &in->engine->config.hooks;
     if (hooks->writing != NULL &&
         hooks->writing(in->engine->config.hooks_arg, st->st_dev, st->st_ino)) {
-        return CKPT_ERR_BUSY;
+        return busy(in->engine, job,
+                    hooks->closing != NULL &&
+                        hooks->closing(in->engine->config.hooks_arg, st->st_dev, st->st_ino));
     }
     if (!ckpt_live_lease(*fd)) {
-        return CKPT_ERR_BUSY;
+        /* The kernel lets go of the host file a moment after it has told the close; or it is mapped. */
+        return busy(in->engine, job, true);
     }
     ckpt_live_unlease(*fd);
     return CKPT_OK;

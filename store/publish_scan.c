@@ -70,6 +70,12 @@ static bool is_open(struct ckpt_engine *engine, const struct stat *st)
     return hooks->writing != NULL && hooks->writing(engine->config.hooks_arg, st->st_dev, st->st_ino);
 }
 
+static bool is_closing(struct ckpt_engine *engine, const struct stat *st)
+{
+    const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
+    return hooks->closing != NULL && hooks->closing(engine->config.hooks_arg, st->st_dev, st->st_ino);
+}
+
 /* It is what it was when it was recorded: fresh, so that the checkpoint of its directory gets it. */
 static enum ckpt_err put_fresh(struct ckpt_engine *engine, uint64_t dir, const char *name)
 {
@@ -143,6 +149,11 @@ static enum ckpt_err scan_file(struct scan *scan, int dirfd, const char *name, c
     const struct ckpt_member *m = NULL;
     if (scan->c != NULL) {
         m = member_at(scan->c, path + strlen(scan->root) - strlen(scan->c->root));
+    }
+    if (open && scan->c != NULL && is_closing(scan->publisher->engine, st)) {
+        pthread_mutex_lock(&scan->publisher->engine->lock);
+        scan->publisher->engine->publish_open = true;
+        pthread_mutex_unlock(&scan->publisher->engine->lock);
     }
     ckpt_recognise(path, true, &what);
     if (scan->only_look) {

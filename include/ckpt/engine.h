@@ -32,6 +32,8 @@ struct ckpt_engine;
 struct ckpt_engine_hooks {
     /* Is it open for writing? Then its capture waits. With the names locked or not. */
     bool (*writing)(void *arg, dev_t dev, ino_t ino);
+    /* It is, but all who have it open so have closed it, as the kernel has told already. May be NULL. */
+    bool (*closing)(void *arg, dev_t dev, ino_t ino);
     /* About to exchange it for its stub, or to take its name away (READERS: those who read may keep it open). False when
        it is open or just being opened. After true, opens of it wait until disclaim, which is for all that have been
        claimed; to claim one again is fine. Called with the names locked or not; disclaim without. */
