@@ -29,8 +29,8 @@ enum {
     RETRY_MS = 1000,        /* a file that is open, a full disk */
     FAILED_RETRY_MS = 60000, /* a file that can't be read */
     HOT_CHECK_MS = 2000,
-    CLOSING_MS = 250, /* what was closed may still look open for so long */
-    MOMENT_MS = 20,
+    CLOSING_MS = 100, /* what was closed may still look open for so long */
+    MOMENT_MS = 15,
     PUNCH_STEP = 64 << 20,
     AGING_COMMITS = 3, /* pages of the last transactions can't be punched yet (db.h) */
 };

@@ -33,25 +33,25 @@ enum ckpt_err ckpt_finder_create(struct ckpt_finder **out)
     return CKPT_OK;
 }
 
-static void forget_run(struct ckpt_finder *f, struct ckpt_found_run *indexed)
+static void forget_run(struct ckpt_finder *f, struct ckpt_found_run *found)
 {
-    struct hint *hint = indexed->hints;
-    HASH_CLEAR(hh, indexed->hints);
+    struct hint *hint = found->hints;
+    HASH_CLEAR(hh, found->hints);
     while (hint != NULL) {
         struct hint *next = hint->hh.next;
         free(hint);
         hint = next;
     }
-    HASH_DEL(f->runs, indexed);
-    free(indexed);
+    HASH_DEL(f->runs, found);
+    free(found);
 }
 
 void ckpt_finder_forget(struct ckpt_finder *f)
 {
-    struct ckpt_found_run *indexed = NULL;
+    struct ckpt_found_run *found = NULL;
     struct ckpt_found_run *next = NULL;
-    HASH_ITER (hh, f->runs, indexed, next) {
-        forget_run(f, indexed);
+    HASH_ITER (hh, f->runs, found, next) {
+        forget_run(f, found);
     }
 }
 
@@ -73,10 +73,10 @@ static uint64_t text_key(enum ckpt_find kind, const char *text)
     return key_of(kind, text, strlen(text));
 }
 
-static enum ckpt_err put_hint(struct ckpt_found_run *indexed, uint64_t key, uint64_t sequence, uint32_t number)
+static enum ckpt_err put_hint(struct ckpt_found_run *found, uint64_t key, uint64_t sequence, uint32_t number)
 {
     struct hint *hint = NULL;
-    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
+    HASH_FIND(hh, found->hints, &key, sizeof key, hint);
     if (hint != NULL) {
         if (sequence > hint->sequence || (sequence == hint->sequence && number > hint->number)) {
             hint->sequence = sequence;
@@ -91,7 +91,7 @@ static enum ckpt_err put_hint(struct ckpt_found_run *indexed, uint64_t key, uint
     hint->key = key;
     hint->sequence = sequence;
     hint->number = number;
-    HASH_ADD(hh, indexed->hints, key, sizeof hint->key, hint);
+    HASH_ADD(hh, found->hints, key, sizeof hint->key, hint);
     if (hint->hh.tbl == NULL) {
         free(hint);
         return CKPT_ERR_NOMEM;
@@ -99,70 +99,70 @@ static enum ckpt_err put_hint(struct ckpt_found_run *indexed, uint64_t key, uint
     return CKPT_OK;
 }
 
-enum ckpt_err ckpt_find_put_member(struct ckpt_found_run *indexed, const struct ckpt_checkpoint *c,
+enum ckpt_err ckpt_find_put_member(struct ckpt_found_run *found, const struct ckpt_checkpoint *c,
                                       const struct ckpt_member *m)
 {
-    enum ckpt_err err = put_hint(indexed, text_key(CKPT_FIND_PATH, m->path), m->sequence, c->number);
+    enum ckpt_err err = put_hint(found, text_key(CKPT_FIND_PATH, m->path), m->sequence, c->number);
     if (err == CKPT_OK && !ckpt_id_is_zero(&m->state)) {
-        err = put_hint(indexed, key_of(CKPT_FIND_STATE, m->state.bytes, CKPT_ID_SIZE), 0, c->number);
+        err = put_hint(found, key_of(CKPT_FIND_STATE, m->state.bytes, CKPT_ID_SIZE), 0, c->number);
     }
     return err;
 }
 
-enum ckpt_err ckpt_find_put(struct ckpt_found_run *indexed, const struct ckpt_checkpoint *c)
+enum ckpt_err ckpt_find_put(struct ckpt_found_run *found, const struct ckpt_checkpoint *c)
 {
-    enum ckpt_err err = put_hint(indexed, text_key(CKPT_FIND_GROUP, c->group), 0, c->number);
+    enum ckpt_err err = put_hint(found, text_key(CKPT_FIND_GROUP, c->group), 0, c->number);
     if (err == CKPT_OK) {
-        err = put_hint(indexed, text_key(CKPT_FIND_ROOT, c->root), 0, c->number);
+        err = put_hint(found, text_key(CKPT_FIND_ROOT, c->root), 0, c->number);
     }
     if (err == CKPT_OK && c->has_epoch) {
-        err = put_hint(indexed, key_of(CKPT_FIND_EPOCH, &c->epoch, sizeof c->epoch), 0, c->number);
+        err = put_hint(found, key_of(CKPT_FIND_EPOCH, &c->epoch, sizeof c->epoch), 0, c->number);
     }
     if (err == CKPT_OK && c->has_step) {
-        err = put_hint(indexed, key_of(CKPT_FIND_STEP, &c->step, sizeof c->step), 0, c->number);
+        err = put_hint(found, key_of(CKPT_FIND_STEP, &c->step, sizeof c->step), 0, c->number);
     }
     return err;
 }
 
 enum ckpt_err ckpt_finder_run(struct ckpt_finder *f, const struct ckpt_run *run, struct ckpt_found_run **out)
 {
-    struct ckpt_found_run *indexed = NULL;
-    HASH_FIND(hh, f->runs, &run->dir, sizeof run->dir, indexed);
-    if (indexed != NULL) {
-        *out = indexed;
+    struct ckpt_found_run *found = NULL;
+    HASH_FIND(hh, f->runs, &run->dir, sizeof run->dir, found);
+    if (found != NULL) {
+        *out = found;
         return CKPT_OK;
     }
-    indexed = calloc(1, sizeof *indexed);
-    if (indexed == NULL) {
+    found = calloc(1, sizeof *found);
+    if (found == NULL) {
         return CKPT_ERR_NOMEM;
     }
-    indexed->dir = run->dir;
-    HASH_ADD(hh, f->runs, dir, sizeof indexed->dir, indexed);
-    if (indexed->hh.tbl == NULL) {
-        free(indexed);
+    found->dir = run->dir;
+    HASH_ADD(hh, f->runs, dir, sizeof found->dir, found);
+    if (found->hh.tbl == NULL) {
+        free(found);
         return CKPT_ERR_NOMEM;
     }
     enum ckpt_err err = CKPT_OK;
     for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
         const struct ckpt_checkpoint *c = run->list[i];
-        err = ckpt_find_put(indexed, c);
+        err = ckpt_find_put(found, c);
         for (size_t m = 0; err == CKPT_OK && m < c->n_members; m++) {
-            err = ckpt_find_put_member(indexed, c, &c->members[m]);
+            err = ckpt_find_put_member(found, c, &c->members[m]);
         }
     }
     if (err != CKPT_OK) {
-        forget_run(f, indexed);
+        forget_run(f, found);
         return err;
     }
-    *out = indexed;
+    *out = found;
     return CKPT_OK;
 }
 
-struct ckpt_checkpoint *ckpt_find(const struct ckpt_found_run *indexed, struct ckpt_run *run, enum ckpt_find kind,
+struct ckpt_checkpoint *ckpt_find(const struct ckpt_found_run *found, struct ckpt_run *run, enum ckpt_find kind,
                                   const void *bytes, size_t n)
 {
     struct hint *hint = NULL;
     uint64_t key = key_of(kind, bytes, n);
-    HASH_FIND(hh, indexed->hints, &key, sizeof key, hint);
+    HASH_FIND(hh, found->hints, &key, sizeof key, hint);
     return hint == NULL ? NULL : ckpt_keeper_checkpoint(run, hint->number);
 }

@@ -97,8 +97,25 @@ static enum ckpt_err put_fresh(struct ckpt_engine *engine, uint64_t dir, const c
     return err;
 }
 
-/* Captures a file that nobody writes; FRESH: if it is a version already, that is looked at once more. *OPEN: it isn't one yet. */
-static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, bool fresh, bool *open)
+static bool is_pending(struct ckpt_engine *engine, uint64_t dir, const char *name)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool pending = ckpt_pending_has_name(engine, dir, name);
+    pthread_mutex_unlock(&engine->lock);
+    return pending;
+}
+
+/* Somebody who waits for the checkpoint waits for this as well. */
+static void tell_found(struct ckpt_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->publish_found = true;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* Captures a file that nobody writes and that isn't recorded here; if it is a version already, that is looked at once
+   more. *OPEN: it isn't one yet. */
+static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, bool *open)
 {
     struct ckpt_engine *engine = scan->publisher->engine;
     uint64_t dir = CKPT_DIR_ROOT;
@@ -112,20 +129,14 @@ static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, b
     }
     enum ckpt_err err = ckpt_capture_whatever(engine, fd, dirfd, name, &captured);
     *open = captured;
-    bool found = captured;
-    if (err == CKPT_OK && !captured && ckpt_live_dir_id(engine->store, dirfd, &dir) == CKPT_OK) {
-        pthread_mutex_lock(&engine->lock);
-        *open = ckpt_pending_has_name(engine, dir, name);
-        pthread_mutex_unlock(&engine->lock);
-        if (!*open && fresh) {
+    if (captured) {
+        tell_found(engine);
+    } else if (err == CKPT_OK && ckpt_live_dir_id(engine->store, dirfd, &dir) == CKPT_OK) {
+        *open = is_pending(engine, dir, name);
+        if (!*open) {
             err = put_fresh(engine, dir, name);
-            found = true;
+            tell_found(engine);
         }
-    }
-    if (found) {
-        pthread_mutex_lock(&engine->lock);
-        engine->publish_found = true;
-        pthread_mutex_unlock(&engine->lock);
     }
     ckpt_host_close(fd);
     return err;
@@ -162,7 +173,11 @@ static enum ckpt_err scan_file(struct scan *scan, int dirfd, const char *name, c
         return CKPT_OK;
     }
     if (!open && what.role != CKPT_ROLE_TEMPORARY) {
-        err = take_file(scan, dirfd, name, m == NULL, &open);
+        if (m == NULL) {
+            err = take_file(scan, dirfd, name, &open);
+        } else {
+            open = is_pending(scan->publisher->engine, m->dir, name);
+        }
     }
     if (err != CKPT_OK || scan->c == NULL) {
         return err;
