@@ -610,7 +610,7 @@ static void wait_a_moment(struct ckpt_engine *engine)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += MOMENT_MS * 1000000;
+    until.tv_nsec += (long)MOMENT_MS * 1000000;
     if (until.tv_nsec >= 1000000000) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
