@@ -202,6 +202,20 @@ static bool take_place(const struct ckpt_series *series, const struct ckpt_join_
     return news;
 }
 
+/* The epoch of one that only says its step. */
+static bool take_epoch(const struct ckpt_series *series, struct ckpt_checkpoint *c)
+{
+    uint64_t epoch = 0;
+    if (!c->has_step || c->step_from == CKPT_FROM_METRICS || (c->has_epoch && c->epoch_from != CKPT_FROM_METRICS) ||
+        !ckpt_series_epoch_of(series, c->step, &epoch) || (c->has_epoch && c->epoch == epoch)) {
+        return false;
+    }
+    c->has_epoch = true;
+    c->epoch = epoch;
+    c->epoch_from = CKPT_FROM_METRICS;
+    return true;
+}
+
 static enum ckpt_err set_joined(struct ckpt_checkpoint *c, const struct ckpt_joined *joined, bool *changed)
 {
     static const enum ckpt_by by[] = {[CKPT_JOIN_STEP] = CKPT_BY_STEP,
@@ -234,6 +248,7 @@ static enum ckpt_err join_one(struct ckpt_publisher *p, struct ckpt_learner *l, 
     size_t count = 0;
     fill_key(run, i, &key);
     bool changed = take_place(l->series, &key, c);
+    changed |= take_epoch(l->series, c);
     fill_key(run, i, &key);
     enum ckpt_err err = ckpt_series_join(l->series, &key, &list, &count);
     for (size_t k = 0; err == CKPT_OK && k < count; k++) {

@@ -158,4 +158,8 @@ bool ckpt_series_at_time(const struct ckpt_series *series, int64_t saved_ns, str
 bool ckpt_series_find_place(const struct ckpt_series *series, const struct ckpt_join_key *key,
                             struct ckpt_series_place *place);
 
+/* For a checkpoint whose name has a step only: the epoch that ended with STEP, if a point says so. One in the middle of an
+   epoch is of none. */
+bool ckpt_series_epoch_of(const struct ckpt_series *series, uint64_t step, uint64_t *epoch);
+
 #endif

@@ -297,3 +297,18 @@ bool ckpt_series_find_place(const struct ckpt_series *series, const struct ckpt_
     }
     return ckpt_series_at_time(series, key->saved_ns, place);
 }
+
+bool ckpt_series_epoch_of(const struct ckpt_series *series, uint64_t step, uint64_t *epoch)
+{
+    for (size_t i = 0; i < series->metric_count; i++) {
+        const struct ckpt_series_metric *metric = &series->metrics[i];
+        for (size_t j = 0; j < metric->count; j++) {
+            const struct ckpt_series_point *p = &metric->points[j];
+            if (!p->has_trial && p->has_step && p->step == step && p->has_epoch && ckpt_series_whole_epoch(p) == p->epoch) {
+                *epoch = (uint64_t)p->epoch;
+                return true;
+            }
+        }
+    }
+    return false;
+}

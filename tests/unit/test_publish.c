@@ -381,7 +381,7 @@ static void directories(void **state)
         {"... saved once more", "a",
          {"save a/checkpoint-10/config.json {}", "save a/checkpoint-10/model.safetensors @ema.safetensors"},
          "#1 complete full epoch=5 step=10 overwritten val_loss=0.15 size=12 eval_loss=0.5 { checkpoint-10/config.json@1- checkpoint-10/model.safetensors@1- checkpoint-10/optimizer.pt@1- checkpoint-10/rng_state.pth@1- checkpoint-10/trainer_state.json@1- }\n"
-         "#2 writing full step=10 eval_loss=0.5 { checkpoint-10/config.json@1 checkpoint-10/model.safetensors@2 checkpoint-10/optimizer.pt@1 checkpoint-10/rng_state.pth@1 checkpoint-10/trainer_state.json@1 }\n"},
+         "#2 writing full epoch=1 step=10 eval_loss=0.5 { checkpoint-10/config.json@1 checkpoint-10/model.safetensors@2 checkpoint-10/optimizer.pt@1 checkpoint-10/rng_state.pth@1 checkpoint-10/trainer_state.json@1 }\n"},
         {"a directory from a temporary name", "b",
          {"log b/tmp-checkpoint-10/config.json {}", "save b/tmp-checkpoint-10/model.safetensors @model.safetensors",
           "mvdir b/tmp-checkpoint-10 b/checkpoint-10", "save b/checkpoint-10/trainer_state.json {}"},
@@ -421,6 +421,10 @@ static void metrics(void **state)
          {"save b/net_epoch_1.pt one", "save b/net_epoch_2.pt two", "log b/metrics.csv epoch,val_loss\n1,0.5\n2,0.25\n"},
          "#1 complete unknown epoch=1 val_loss=0.5 { net_epoch_1.pt@1 }\n"
          "#2 complete unknown epoch=2 val_loss=0.25 { net_epoch_2.pt@1 }\n"},
+        {"the epoch that ended with a step", "d",
+         {"log d/metrics.csv epoch,step,val_loss\n1,100,0.5\n1.5,150,0.4\n", "save d/net_step_100.pt one", "save d/net_step_150.pt two"},
+         "#1 complete unknown epoch=1 step=100 val_loss=0.5 { net_step_100.pt@1 }\n"
+         "#2 complete unknown step=150 val_loss=0.4 { net_step_150.pt@1 }\n"},
         {"Lightning's, above", "c/version_0/checkpoints",
          {"log c/version_0/metrics.csv epoch,step,val_loss\n0,9,0.5\n", "save c/version_0/checkpoints/epoch=0-step=10.ckpt one"},
          "#1 complete unknown epoch=0 step=10 val_loss=0.5 { epoch=0-step=10.ckpt@1 }\n"},
