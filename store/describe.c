@@ -1,4 +1,5 @@
 #include "naming.h"
+#include "utf8.h"
 #include <ckpt/catalog.h>
 #include <ckpt/describe.h>
 #include <ckpt/kind.h>
@@ -25,24 +26,6 @@ static void append(bool *failed, json_t *array, json_t *value)
     *failed = json_array_append_new(array, value) != 0 || *failed;
 }
 
-/* The length of the character at P, which has N > 0 bytes; 0: it is no UTF-8 (RFC 3629, section 4). */
-static size_t character(const char *text, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || length > n) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool beyond = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
-    return overlong || beyond ? 0 : length;
-}
-
 /* As JSON can say it, to be freed by the caller; NULL: no memory. */
 static char *readable(const char *text)
 {
@@ -50,7 +33,7 @@ static char *readable(const char *text)
     char *out = malloc(4 * n + 1);
     char *at = out;
     for (size_t i = 0; out != NULL && i < n;) {
-        size_t length = character(text + i, n - i);
+        size_t length = ckpt_utf8_size(text + i, n - i);
         if (length == 0) {
             at += sprintf(at, "\\x%02x", (unsigned char)text[i]);
             i++;

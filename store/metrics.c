@@ -1,4 +1,5 @@
 #include "metrics_parts.h"
+#include "utf8.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,34 +97,11 @@ enum ckpt_metrics_kind ckpt_metrics_kind_of(const char *path, const void *head, 
 
 /* ---- points ---- */
 
-/* The length of the character at P, which has N > 0 bytes; 0: it is no UTF-8 (RFC 3629, section 4) or a control
-   character. */
-static size_t character_length(const uint8_t *p, size_t n)
+/* U+0000 to U+001F and U+007F to U+009F, of SIZE bytes. */
+static bool is_control(const char *character, size_t size)
 {
-    static const struct {
-        uint8_t first_min, first_max, second_min, second_max, length;
-    } forms[] = {
-        {0x20, 0x7e, 0, 0, 1},       {0xc2, 0xc2, 0xa0, 0xbf, 2}, {0xc3, 0xdf, 0x80, 0xbf, 2},
-        {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
-        {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-        {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (p[0] < forms[i].first_min || p[0] > forms[i].first_max) {
-            continue;
-        }
-        size_t length = forms[i].length;
-        if (length > n || (length > 1 && (p[1] < forms[i].second_min || p[1] > forms[i].second_max))) {
-            return 0;
-        }
-        for (size_t j = 2; j < length; j++) {
-            if ((p[j] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return length;
-    }
-    return 0;
+    unsigned char first = (unsigned char)character[0];
+    return first < 0x20 || first == 0x7f || (size == 2 && first == 0xc2 && (unsigned char)character[1] < 0xa0);
 }
 
 enum ckpt_err ckpt_metrics_emit(struct ckpt_metrics_reading *reading, struct ckpt_metric_point *point,
@@ -135,8 +113,9 @@ enum ckpt_err ckpt_metrics_emit(struct ckpt_metrics_reading *reading, struct ckp
         return CKPT_OK;
     }
     for (size_t i = 0; i < name.size;) {
-        size_t n = character_length((const uint8_t *)name.at + i, name.size - i);
-        if (n == 0) {
+        const char *at = (const char *)name.at + i;
+        size_t n = ckpt_utf8_size(at, name.size - i);
+        if (n == 0 || is_control(at, n)) {
             return CKPT_OK;
         }
         i += n;

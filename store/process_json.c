@@ -3,32 +3,12 @@
  * are replaced, and what is too long is cut, shorter and shorter until the document has its size.
  */
 #include "process.h"
+#include "utf8.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
-
-/* The bytes of the character at TEXT (Unicode 15, table 3-7), or 0. */
-static size_t character(const unsigned char *text, size_t n)
-{
-    unsigned char first = text[0];
-    if (first < 0x80) {
-        return 1;
-    }
-    size_t size = first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
-    unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-    unsigned char most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-    if (size == 0 || size > n || text[1] < least || text[1] > most) {
-        return 0;
-    }
-    for (size_t i = 2; i < size; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return size;
-}
 
 /* What is being made; any failure of jansson's is one of memory. */
 struct document {
@@ -45,12 +25,11 @@ static json_t *made(struct document *document, json_t *json)
 
 static json_t *string_of(struct document *document, const char *text, size_t n)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
     char *clean = malloc(3 * (n < document->limit ? n : document->limit) + 1);
     size_t size = 0;
     size_t i = 0;
     while (clean != NULL && i < n) {
-        size_t length = character(bytes + i, n - i);
+        size_t length = ckpt_utf8_size(text + i, n - i);
         if (i + (length > 0 ? length : 1) > document->limit) {
             document->cut = true;
             break;
