@@ -131,9 +131,6 @@ static void print_tags(const struct ckpt_checkpoint *c, char *text, size_t size)
     }
 }
 
-static const char *const states[] = {
-    [CKPT_STATUS_WRITING] = "writing", [CKPT_STATUS_COMPLETE] = "complete", [CKPT_STATUS_INVALID] = "invalid"};
-
 /* "" when the checkpoint doesn't have it. */
 static void print_attribute(const struct ckpt_checkpoint *c, const struct subject *subject, const char *what, char *text,
                             size_t size)
@@ -143,7 +140,7 @@ static void print_attribute(const struct ckpt_checkpoint *c, const struct subjec
     if (strcmp(what, "id") == 0) {
         snprintf(text, size, "%016" PRIx64, c->id);
     } else if (strcmp(what, "checkpoint") == 0) {
-        snprintf(text, size, "%s", states[c->status]);
+        snprintf(text, size, "%s", ckpt_status_name(c->status));
     } else if (strcmp(what, "epoch") == 0 && c->has_epoch) {
         snprintf(text, size, "%" PRIu64, c->epoch);
     } else if (strcmp(what, "step") == 0 && c->has_step) {

@@ -364,3 +364,16 @@ const struct ckpt_member *ckpt_checkpoint_main(const struct ckpt_checkpoint *c)
     }
     return best;
 }
+
+const char *ckpt_status_name(enum ckpt_status status)
+{
+    static const char *const names[] = {
+        [CKPT_STATUS_WRITING] = "writing", [CKPT_STATUS_COMPLETE] = "complete", [CKPT_STATUS_INVALID] = "invalid"};
+    return names[status];
+}
+
+const char *ckpt_left_name(enum ckpt_left left)
+{
+    static const char *const names[] = {[CKPT_LEFT_OVERWRITTEN] = "overwritten", [CKPT_LEFT_DELETED] = "deleted"};
+    return names[left];
+}

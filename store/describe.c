@@ -108,19 +108,6 @@ static json_t *time_of(int64_t ns)
                         tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(rest / 1000000));
 }
 
-static const char *state_name(enum ckpt_status status)
-{
-    switch (status) {
-    case CKPT_STATUS_WRITING:
-        return "writing";
-    case CKPT_STATUS_COMPLETE:
-        return "complete";
-    case CKPT_STATUS_INVALID:
-        return "invalid";
-    }
-    return NULL;
-}
-
 static const char *from_name(enum ckpt_from from)
 {
     switch (from) {
@@ -149,11 +136,6 @@ static const char *by_name(enum ckpt_by by)
         return "time";
     }
     return NULL;
-}
-
-static const char *left_name(enum ckpt_left left)
-{
-    return left == CKPT_LEFT_OVERWRITTEN ? "overwritten" : left == CKPT_LEFT_DELETED ? "deleted" : NULL;
 }
 
 /* ---- parts ---- */
@@ -283,7 +265,7 @@ static void describe(bool *failed, json_t *object, const struct ckpt_checkpoint 
     set(failed, object, "step", c->has_step ? count_of(c->step) : json_null());
     set(failed, object, "kind", text_of(ckpt_holds_name(c->holds)));
     set(failed, object, "resumable", json_boolean(c->holds == CKPT_HOLDS_FULL));
-    set(failed, object, "state", text_of(state_name(c->status)));
+    set(failed, object, "state", text_of(ckpt_status_name(c->status)));
     set(failed, object, "why", text_of(c->why));
     set(failed, object, "framework", text_of(ckpt_framework_name(c->framework)));
     set(failed, object, "saved", time_of(c->saved_ns));
@@ -293,7 +275,7 @@ static void describe(bool *failed, json_t *object, const struct ckpt_checkpoint 
     set(failed, object, "added", count_of(ckpt_checkpoint_added(c)));
     set(failed, object, "tags", tags_of(failed, c));
     set(failed, object, "pinned", json_boolean(c->pinned));
-    set(failed, object, "left", text_of(left_name(c->left)));
+    set(failed, object, "left", text_of(ckpt_left_name(c->left)));
     set(failed, object, "hidden", json_boolean(c->hidden));
     set(failed, object, "dropped", json_boolean(c->dropped));
     set(failed, object, "parent", id_of(c->parent));

@@ -28,9 +28,6 @@ static void print_header(const char *last)
 /* The checkpoint that a version belongs to; for people: its id, and what is wrong with it. */
 static void add_checkpoint(struct tool *tool, const struct ckpt_version *version, json_t *item)
 {
-    static const char *const states[] = {[CKPT_STATUS_WRITING] = "writing",
-                                         [CKPT_STATUS_COMPLETE] = "complete",
-                                         [CKPT_STATUS_INVALID] = "invalid"};
     const struct ckpt_run *run = NULL;
     uint64_t dir = 0;
     uint32_t number = 0;
@@ -44,10 +41,10 @@ static void add_checkpoint(struct tool *tool, const struct ckpt_version *version
         bool complete = c->status == CKPT_STATUS_COMPLETE;
         (void)json_object_set_new(item, "checkpoint",
                                   json_pack("{s:o, s:s, s:o}", "id", json_sprintf("%016" PRIx64, c->id), "state",
-                                            states[c->status], "why",
+                                            ckpt_status_name(c->status), "why",
                                             c->why != NULL ? output_text(c->why) : json_null()));
         if (!tool->json) {
-            printf("  %08" PRIx64 "%s%s", c->id >> 32, complete ? "" : " ", complete ? "" : states[c->status]);
+            printf("  %08" PRIx64 "%s%s", c->id >> 32, complete ? "" : " ", complete ? "" : ckpt_status_name(c->status));
             if (!complete && c->why != NULL) {
                 printf(": ");
                 output_name(c->why);

@@ -75,11 +75,6 @@ static void add_number(struct table *table, bool has, uint64_t number)
     }
 }
 
-static const char *state_name(const struct ckpt_checkpoint *c)
-{
-    return c->status == CKPT_STATUS_COMPLETE ? "complete" : c->status == CKPT_STATUS_WRITING ? "writing" : "invalid";
-}
-
 static void add_row(const struct ls *ls, struct table *table, const struct ckpt_run *run, size_t i,
                     const struct judged *judged)
 {
@@ -101,7 +96,7 @@ static void add_row(const struct ls *ls, struct table *table, const struct ckpt_
     table_cell(table, "%s%s", ckpt_holds_name(c->holds), cannot_resume ? " (can't resume)" : "");
     table_cell(table, "%s", output_age(size, c->saved_ns));
     table_cell(table, "%s", output_size(size, ckpt_checkpoint_size(c)));
-    table_cell(table, "%s", state_name(c));
+    table_cell(table, "%s", ckpt_status_name(c->status));
     judged_marks(run, c, marks, sizeof marks);
     table_cell(table, "%s", marks);
     table_cell(table, "%s", c->root == NULL ? "" : c->root);

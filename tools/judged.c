@@ -92,9 +92,6 @@ void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, c
     size_t used = 0;
     /* Asked for every one of them, and looked for among all of them. */
     bool may_be_final = run->finished || strcmp(c->group, "final") == 0;
-    const char *left = c->left == CKPT_LEFT_OVERWRITTEN ? "overwritten"
-                       : c->left == CKPT_LEFT_DELETED   ? "deleted"
-                                                        : NULL;
     const char *const fixed[] = {
         ckpt_run_best(run) == c ? "best" : NULL,
         ckpt_run_latest(run) == c ? "latest" : NULL,
@@ -104,7 +101,7 @@ void judged_marks(const struct ckpt_run *run, const struct ckpt_checkpoint *c, c
         : c->former ? "with its run"
         : c->hidden ? "rotated"
                     : NULL,
-        left,
+        ckpt_left_name(c->left),
     };
     size_t n = sizeof fixed / sizeof *fixed;
     text[0] = '\0';

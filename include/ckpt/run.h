@@ -73,6 +73,10 @@ enum ckpt_status {
 /* Stable numbers: they are stored. */
 enum ckpt_left { CKPT_LEFT_NOT = 0, CKPT_LEFT_OVERWRITTEN = 1, CKPT_LEFT_DELETED = 2 };
 
+/* For people and --json ("complete", "overwritten"; NULL for CKPT_LEFT_NOT); static storage. */
+const char *ckpt_status_name(enum ckpt_status status);
+const char *ckpt_left_name(enum ckpt_left left);
+
 struct ckpt_checkpoint {
     uint64_t run;
     uint32_t number; /* within the run, from 1, in the order in which they were begun */
