@@ -226,17 +226,6 @@ static enum ckpt_err primary_of(struct ckptfs *fs, const struct view_place *plac
     return err;
 }
 
-static enum ckpt_direction direction_of(const struct ckpt_policy *policy, const char *metric)
-{
-    for (size_t i = 0; i < policy->n_metrics; i++) {
-        if (strcmp(policy->metrics[i].name, metric) == 0 &&
-            policy->metrics[i].direction != CKPT_DIRECTION_UNKNOWN) {
-            return policy->metrics[i].direction;
-        }
-    }
-    return ckpt_policy_direction(metric);
-}
-
 /* ---- rankings ---- */
 
 struct candidate {
@@ -319,14 +308,14 @@ static enum ckpt_err collect(void *arg, const struct ckpt_run *run)
     if (all->best_only) {
         const struct ckpt_checkpoint *c = ckpt_run_best(run);
         bool same = c != NULL && run->metric != NULL && strcmp(run->metric, all->metric) == 0;
-        return same ? add_candidate(all, run, c, run->metric, direction_of(all->policy, run->metric)) : CKPT_OK;
+        return same ? add_candidate(all, run, c, run->metric, ckpt_policy_direction_of(all->policy, run->metric)) : CKPT_OK;
     }
     enum ckpt_err err = all->exact ? CKPT_OK : metric_of(run, all->metric, &metric);
     if (err != CKPT_OK) {
         return err == CKPT_ERR_NOT_FOUND ? CKPT_OK : err;
     }
     const char *name = all->exact ? all->metric : metric;
-    enum ckpt_direction direction = direction_of(all->policy, name);
+    enum ckpt_direction direction = ckpt_policy_direction_of(all->policy, name);
     for (size_t i = 0; err == CKPT_OK && i < run->count; i++) {
         err = add_candidate(all, run, run->list[i], name, direction);
     }

@@ -231,6 +231,17 @@ enum ckpt_direction ckpt_policy_direction(const char *name)
     return of_name(name).direction;
 }
 
+enum ckpt_direction ckpt_policy_direction_of(const struct ckpt_policy *policy, const char *name)
+{
+    for (size_t i = 0; i < policy->n_metrics; i++) {
+        const struct ckpt_policy_metric *m = &policy->metrics[i];
+        if (strcmp(m->name, name) == 0 && m->direction != CKPT_DIRECTION_UNKNOWN) {
+            return m->direction;
+        }
+    }
+    return ckpt_policy_direction(name);
+}
+
 /* "val" and the "val" of "valLoss". */
 static bool begins_with(const char *word, size_t n, const char *with)
 {

@@ -326,12 +326,7 @@ static enum ckpt_direction direction_of(struct tool *tool, const struct ckpt_run
     if (ckpt_judge_policy(tool->store, run->dir, &policy, &changed) != CKPT_OK) {
         return CKPT_DIRECTION_UNKNOWN;
     }
-    for (size_t i = 0; i < policy.n_metrics; i++) {
-        if (strcmp(policy.metrics[i].name, run->metric) == 0 && policy.metrics[i].direction != CKPT_DIRECTION_UNKNOWN) {
-            return policy.metrics[i].direction;
-        }
-    }
-    return ckpt_policy_direction(run->metric);
+    return ckpt_policy_direction_of(&policy, run->metric);
 }
 
 static void count_vote(struct tool *tool, struct vote *votes, size_t *n, const struct ckpt_run *run)

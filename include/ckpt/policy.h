@@ -149,6 +149,9 @@ size_t ckpt_policy_print_duration(int64_t ns, char *text, size_t size);
  * stands around it. */
 enum ckpt_direction ckpt_policy_direction(const char *name);
 
+/* What POLICY says of the metric of that very name, else what its name says. */
+enum ckpt_direction ckpt_policy_direction_of(const struct ckpt_policy *policy, const char *name);
+
 struct ckpt_policy_value {
     const char *name;
     double value;
