@@ -26,6 +26,17 @@ static bool is_named(const struct going *g, const struct ckpt_member *m)
     return m->dir == g->dir && !m->replaced && strcmp(m->name, g->name) == 0;
 }
 
+/* A checkpoint that is hidden has no live names, and that says nothing. */
+static enum ckpt_err look_for(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                              struct ckpt_member *m)
+{
+    if (m->gone || c->hidden || !ckpt_publish_is_gone(p, m)) {
+        return CKPT_OK;
+    }
+    ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
+    return ckpt_publish_changed(p, run->dir);
+}
+
 static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
 {
     struct going *g = arg;
@@ -33,17 +44,14 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
     struct ckpt_engine *engine = g->publisher->engine;
     g->err = ckpt_keeper_run(engine->keeper, dir, false, &run);
     struct ckpt_checkpoint *c = g->err == CKPT_OK ? ckpt_keeper_checkpoint(run, number) : NULL;
-    for (size_t i = 0; c != NULL && i < c->n_members; i++) {
+    for (size_t i = 0; c != NULL && g->err == CKPT_OK && i < c->n_members; i++) {
         struct ckpt_member *m = &c->members[i];
         if (!is_named(g, m)) {
             continue;
         }
         g->last_run = dir;
         g->last_number = number;
-        if (!m->gone && !c->hidden && ckpt_publish_is_gone(g->publisher, m)) {
-            ckpt_assemble_gone(engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
-            g->err = ckpt_publish_changed(g->publisher, dir);
-        }
+        g->err = look_for(g->publisher, run, c, m);
         g->there |= !m->gone && !c->hidden;
     }
     return g->err == CKPT_OK;
@@ -146,12 +154,8 @@ static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
         if (c->status == CKPT_STATUS_WRITING && !c->dropped) {
             err = ckpt_publish_watch(p, c, false);
         }
-        for (size_t k = 0; err == CKPT_OK && !c->dropped && !c->hidden && k < c->n_members; k++) {
-            struct ckpt_member *m = &c->members[k];
-            if (!m->gone && ckpt_publish_is_gone(p, m)) {
-                ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
-                err = ckpt_publish_changed(p, run->dir);
-            }
+        for (size_t k = 0; err == CKPT_OK && !c->dropped && k < c->n_members; k++) {
+            err = look_for(p, run, c, &c->members[k]);
         }
     }
     return err;
