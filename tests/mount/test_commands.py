@@ -1,18 +1,9 @@
 """What `ckpt` says of runs and checkpoints, and what it changes of them: mounted, and while nobody has the store."""
-import importlib
 import json
 import os
-import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, ".."))
-sys.path.insert(0, os.path.join(HERE, "..", "clients"))
+from runs import layouts
 from mounted import MountCase, main, read, run_ckpt, wait_for, write
-
-try:
-    layouts = importlib.import_module("layouts")
-except ImportError as missing:
-    sys.exit(f"{sys.argv[0]} needs the Python modules of tests/clients/layouts.py ({missing}): tests/run installs them")
 
 LOSSES = {1: 0.5, 2: 0.25, 3: 0.375, 4: 0.75}
 BEST, LATEST = 2, 4

@@ -20,6 +20,7 @@
 
 #include "bytes.h"
 #include "catalog_txn.h"
+#include "changed_rows.h"
 #include "codec.h"
 #include "garbage.h"
 #include "live.h"
@@ -50,22 +51,13 @@ enum {
 };
 
 /* One row as it was before the damage. */
-struct undo {
-    enum ckpt_table table;
-    uint8_t key[KEY_ROOM];
-    size_t key_size;
-    void *value; /* NULL: there was none */
-    size_t size;
-    struct undo *next;
-};
-
 struct world {
     struct unit_store u;
     struct ckpt_store *store;
     struct ckpt_codec *codec;
     struct ckpt_filter *filter;
     struct ckpt_engine *engine;
-    struct undo *undo;
+    struct unit_row *changed;
     char *reports[REPORTS_MAX];
     size_t report_count;
     struct ckpt_id shared, lone, recipe, common, base, delta, none;
@@ -263,48 +255,12 @@ static int tear_down(void **state)
 static void set_row(struct world *w, enum ckpt_table table, const void *key, size_t key_size,
                     const void *value, size_t size)
 {
-    struct ckpt_txn *txn = NULL;
-    struct ckpt_slice old;
-    struct undo *undo = calloc(1, sizeof *undo);
-    assert_non_null(undo);
-    assert_true(key_size <= sizeof undo->key);
-    undo->table = table;
-    undo->key_size = key_size;
-    memcpy(undo->key, key, key_size);
-    assert_ok(ckpt_txn_write(w->store->db, &txn));
-    if (ckpt_db_get(txn, table, key, key_size, &old) == CKPT_OK) {
-        undo->size = old.size;
-        undo->value = malloc(old.size + 1);
-        assert_non_null(undo->value);
-        memcpy(undo->value, old.data, old.size);
-    }
-    if (value != NULL) {
-        assert_ok(ckpt_db_put(txn, table, key, key_size, value, size));
-    } else {
-        assert_ok(ckpt_db_del(txn, table, key, key_size));
-    }
-    assert_ok(ckpt_txn_commit(txn));
-    undo->next = w->undo;
-    w->undo = undo;
+    unit_row_set(&w->changed, w->store->db, table, key, key_size, value, size);
 }
 
 static void put_back(struct world *w)
 {
-    while (w->undo != NULL) {
-        struct undo *undo = w->undo;
-        struct ckpt_txn *txn = NULL;
-        assert_ok(ckpt_txn_write(w->store->db, &txn));
-        if (undo->value != NULL) {
-            assert_ok(
-                ckpt_db_put(txn, undo->table, undo->key, undo->key_size, undo->value, undo->size));
-        } else {
-            assert_ok(ckpt_db_del(txn, undo->table, undo->key, undo->key_size));
-        }
-        assert_ok(ckpt_txn_commit(txn));
-        w->undo = undo->next;
-        free(undo->value);
-        free(undo);
-    }
+    unit_row_undo(&w->changed, w->store->db);
 }
 
 /* A copy of a row with room for MORE bytes; the caller frees. */

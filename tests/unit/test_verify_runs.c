@@ -13,25 +13,17 @@
 #include "run_samples.h"
 
 #include "bytes.h"
+#include "changed_rows.h"
 #include <ckpt/verify.h>
 
 enum { RUN = 7, KEY_ROOM = 320, REPORTS_MAX = 32, ID_1 = 0x7001, ID_2 = 0x7002 };
-
-struct undo {
-    enum ckpt_table table;
-    uint8_t key[KEY_ROOM];
-    size_t key_size;
-    uint8_t *value; /* NULL: there was none */
-    size_t size;
-    struct undo *next;
-};
 
 struct world {
     char dir[UNIT_PATH];
     struct ckpt_store *store;
     uint64_t process;
     struct ckpt_version file1; /* epoch_1.pt */
-    struct undo *undo;
+    struct unit_row *changed;
     char *reports[REPORTS_MAX];
     size_t report_count;
 };
@@ -151,46 +143,12 @@ static struct key member_key(const char *name, uint32_t number, uint64_t run, ui
 /* Sets a row, or removes it (VALUE is NULL). */
 static void set(struct world *w, enum ckpt_table table, struct key key, const void *value, size_t size)
 {
-    struct ckpt_txn *txn = NULL;
-    struct ckpt_slice old;
-    struct undo *undo = calloc(1, sizeof *undo);
-    assert_non_null(undo);
-    undo->table = table;
-    undo->key_size = key.size;
-    memcpy(undo->key, key.bytes, key.size);
-    assert_ok(ckpt_txn_write(w->store->db, &txn));
-    if (ckpt_db_get(txn, table, key.bytes, key.size, &old) == CKPT_OK) {
-        undo->size = old.size;
-        undo->value = malloc(old.size + 1);
-        assert_non_null(undo->value);
-        memcpy(undo->value, old.data, old.size);
-    }
-    if (value != NULL) {
-        assert_ok(ckpt_db_put(txn, table, key.bytes, key.size, value, size));
-    } else {
-        assert_ok(ckpt_db_del(txn, table, key.bytes, key.size));
-    }
-    assert_ok(ckpt_txn_commit(txn));
-    undo->next = w->undo;
-    w->undo = undo;
+    unit_row_set(&w->changed, w->store->db, table, key.bytes, key.size, value, size);
 }
 
 static void put_back(struct world *w)
 {
-    while (w->undo != NULL) {
-        struct undo *undo = w->undo;
-        struct ckpt_txn *txn = NULL;
-        assert_ok(ckpt_txn_write(w->store->db, &txn));
-        if (undo->value != NULL) {
-            assert_ok(ckpt_db_put(txn, undo->table, undo->key, undo->key_size, undo->value, undo->size));
-        } else {
-            assert_ok(ckpt_db_del(txn, undo->table, undo->key, undo->key_size));
-        }
-        assert_ok(ckpt_txn_commit(txn));
-        w->undo = undo->next;
-        free(undo->value);
-        free(undo);
-    }
+    unit_row_undo(&w->changed, w->store->db);
 }
 
 /* Adds DIFFERENCE to the byte at AT (from the end when negative). */
