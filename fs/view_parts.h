@@ -77,6 +77,10 @@ struct view_place {
 int view_place_find(struct ckptfs *fs, const struct inode *run, struct view_place *place);
 void view_place_clear(struct view_place *place);
 
+/* Calls FN with each run of PLACE, held, until it fails; those that have just gone are left out. */
+typedef enum ckpt_err view_place_fn(void *arg, const struct ckpt_run *run);
+enum ckpt_err view_place_each(struct ckptfs *fs, const struct view_place *place, view_place_fn *fn, void *arg);
+
 /* The checkpoint that a view shows, held until ckpt_runs_release. ENOENT and any other errno: nothing is held. */
 int view_checkpoint_hold(struct ckptfs *fs, const struct inode *run, const struct view_pick *pick,
                          const struct ckpt_run **of, const struct ckpt_checkpoint **c);

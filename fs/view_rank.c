@@ -109,28 +109,6 @@ static void sort_names(struct names *names)
     names->n = kept;
 }
 
-/* Calls FN with each run of PLACE, held. NOT_FOUND isn't an error: a run may just have gone. */
-typedef enum ckpt_err run_fn(void *arg, const struct ckpt_run *run);
-static enum ckpt_err each_run(struct ckptfs *fs, const struct view_place *place, run_fn *fn, void *arg)
-{
-    size_t n = place->is_run ? 1 : place->n_runs;
-    for (size_t i = 0; i < n; i++) {
-        const struct ckpt_run *run = NULL;
-        enum ckpt_err err = ckpt_runs_hold(fs->runs, place->is_run ? place->dir : place->runs[i], &run);
-        if (err == CKPT_ERR_NOT_FOUND) {
-            continue;
-        }
-        if (err == CKPT_OK) {
-            err = fn(arg, run);
-            ckpt_runs_release(fs->runs);
-        }
-        if (err != CKPT_OK) {
-            return err;
-        }
-    }
-    return CKPT_OK;
-}
-
 static enum ckpt_err add_metrics(void *arg, const struct ckpt_run *run)
 {
     struct names *names = arg;
@@ -145,7 +123,7 @@ static enum ckpt_err add_metrics(void *arg, const struct ckpt_run *run)
 int view_metrics(struct ckptfs *fs, const struct view_place *place, char ***out, size_t *n)
 {
     struct names names = {0};
-    enum ckpt_err err = each_run(fs, place, add_metrics, &names);
+    enum ckpt_err err = view_place_each(fs, place, add_metrics, &names);
     if (err != CKPT_OK) {
         view_names_free(names.list, names.n);
         return ckpt_err_errno(err);
@@ -205,7 +183,7 @@ static enum ckpt_err primary_of(struct ckptfs *fs, const struct view_place *plac
 {
     struct votes votes = {0};
     struct shared *most = NULL;
-    enum ckpt_err err = each_run(fs, place, vote, &votes);
+    enum ckpt_err err = view_place_each(fs, place, vote, &votes);
     for (size_t i = 0; votes.list != NULL && i < votes.n; i++) {
         struct shared *s = &votes.list[i];
         if (most == NULL || s->runs > most->runs || (s->runs == most->runs && strcmp(s->name, most->name) < 0)) {
@@ -339,7 +317,7 @@ static enum ckpt_err rank_sweep(struct ckptfs *fs, const struct view_place *plac
     enum ckpt_err err = all.exact ? primary_of(fs, place, &primary) : CKPT_OK;
     if (err == CKPT_OK) {
         all.metric = all.exact ? primary : metric;
-        err = each_run(fs, place, collect, &all);
+        err = view_place_each(fs, place, collect, &all);
     }
     if (err == CKPT_OK && all.n > 0) {
         qsort(all.list, all.n, sizeof *all.list, by_rank);
@@ -443,7 +421,7 @@ int view_rank(struct ckptfs *fs, const struct view_place *place, const char *met
     enum ckpt_err err = ckpt_judge_policy(fs->store, place->dir, &policy, &changed_ns);
     fresh.state = (uint64_t)changed_ns;
     if (err == CKPT_OK) {
-        err = each_run(fs, place, mix, &fresh.state);
+        err = view_place_each(fs, place, mix, &fresh.state);
     }
     if (err != CKPT_OK) {
         return ckpt_err_errno(err);

@@ -106,6 +106,26 @@ void view_place_clear(struct view_place *place)
     place->n_runs = 0;
 }
 
+enum ckpt_err view_place_each(struct ckptfs *fs, const struct view_place *place, view_place_fn *fn, void *arg)
+{
+    size_t n = place->is_run ? 1 : place->n_runs;
+    for (size_t i = 0; i < n; i++) {
+        const struct ckpt_run *run = NULL;
+        enum ckpt_err err = ckpt_runs_hold(fs->runs, place->is_run ? place->dir : place->runs[i], &run);
+        if (err == CKPT_ERR_NOT_FOUND) {
+            continue;
+        }
+        if (err == CKPT_OK) {
+            err = fn(arg, run);
+            ckpt_runs_release(fs->runs);
+        }
+        if (err != CKPT_OK) {
+            return err;
+        }
+    }
+    return CKPT_OK;
+}
+
 /* ---- one checkpoint ---- */
 
 /* The checkpoint with that number, if it is still shown. */
@@ -140,27 +160,29 @@ static int find_ranked(struct ckptfs *fs, const struct view_place *place, const 
     return err;
 }
 
+struct newest {
+    uint64_t sequence; /* 0: there is none yet */
+    struct view_ranked which;
+};
+
 /* Captures are numbered over the whole store. */
+static enum ckpt_err take_newer(void *arg, const struct ckpt_run *run)
+{
+    struct newest *newest = arg;
+    const struct ckpt_checkpoint *c = ckpt_run_latest(run);
+    if (c != NULL && (newest->sequence == 0 || c->sequence > newest->sequence)) {
+        newest->sequence = c->sequence;
+        newest->which = (struct view_ranked){.dir = run->dir, .number = c->number};
+    }
+    return CKPT_OK;
+}
+
 static int find_newest(struct ckptfs *fs, const struct view_place *place, struct view_ranked *which)
 {
-    uint64_t newest = 0;
-    for (size_t i = 0; i < place->n_runs; i++) {
-        const struct ckpt_run *run = NULL;
-        enum ckpt_err err = ckpt_runs_hold(fs->runs, place->runs[i], &run);
-        if (err == CKPT_ERR_NOT_FOUND) {
-            continue;
-        }
-        if (err != CKPT_OK) {
-            return ckpt_err_errno(err);
-        }
-        const struct ckpt_checkpoint *c = ckpt_run_latest(run);
-        if (c != NULL && (newest == 0 || c->sequence > newest)) {
-            newest = c->sequence;
-            *which = (struct view_ranked){.dir = run->dir, .number = c->number};
-        }
-        ckpt_runs_release(fs->runs);
-    }
-    return newest == 0 ? ENOENT : 0;
+    struct newest newest = {0};
+    enum ckpt_err err = view_place_each(fs, place, take_newer, &newest);
+    *which = newest.which;
+    return err != CKPT_OK ? ckpt_err_errno(err) : newest.sequence == 0 ? ENOENT : 0;
 }
 
 static const struct ckpt_checkpoint *pick_of(const struct ckpt_run *run, const struct view_pick *pick)
