@@ -165,8 +165,9 @@ struct ckpt_run {
     size_t indexed_room; /* of each */
 };
 
-/* Each NULL when there is none. The latest is the newest that nobody has deleted, if there is one. The final one is the latest of a run that is finished, or the one whose name says so
-   (model_final.pt). Of several with that epoch or step the newest. Only what is shown (ckpt_checkpoint_shown). */
+/* Each NULL when there is none. The latest is the newest that nobody has deleted, if there is one. The final one is the
+   latest of a run that is finished, or the one whose name says so (model_final.pt). Of several with that epoch or step the
+   newest. Only what is shown (ckpt_checkpoint_shown). */
 const struct ckpt_checkpoint *ckpt_run_latest(const struct ckpt_run *run);
 const struct ckpt_checkpoint *ckpt_run_best(const struct ckpt_run *run);
 const struct ckpt_checkpoint *ckpt_run_final(const struct ckpt_run *run);
