@@ -44,6 +44,12 @@ void ckpt_ballast_keep(struct ckpt_engine *engine)
 
 bool ckpt_ballast_drop(struct ckpt_engine *engine)
 {
+    int dir = ckpt_store_dirfd(engine->store);
     engine->ballast = false;
-    return ckpt_host_unlinkat(ckpt_store_dirfd(engine->store), ballast_name, 0) == 0;
+    /* XFS frees the blocks of a deleted file some time later, but those of a shortened one at once. */
+    int fd = ckpt_host_openat(dir, ballast_name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        ckpt_host_close(fd);
+    }
+    return ckpt_host_unlinkat(dir, ballast_name, 0) == 0;
 }
