@@ -134,7 +134,7 @@ static int policy_text(struct ckptfs *fs, const struct view_node *view, struct t
     if (found != CKPT_OK) {
         return ckpt_err_errno(found);
     }
-    if (is_blank(text->bytes)) { /* of the root it stands in for none (store/keep.c) */
+    if (is_blank(text->bytes)) { /* of the root it stands in for none (store/retain/keep.c) */
         text->bytes[0] = '\0';
         return 0;
     }

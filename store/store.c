@@ -1,11 +1,11 @@
 /*
  * The store directory: making, opening, locking it, and its FORMAT file.
  */
-#include "bytes.h"
-#include "garbage.h"
-#include "internal.h"
-#include "upgrade.h"
-#include "object.h"
+#include "catalog/upgrade.h"
+#include "common/bytes.h"
+#include "object/garbage.h"
+#include "object/internal.h"
+#include "object/object.h"
 #include <ckpt/engine.h>
 #include <ckpt/host.h>
 #include <dirent.h>

@@ -133,7 +133,7 @@ static int policy_show(const struct policy_call *call)
     } else if (err == CKPT_ERR_NOT_FOUND) {
         err = CKPT_OK;
     }
-    if (text != NULL && text[0] == '\0') { /* what stands in for none (store/keep.c) */
+    if (text != NULL && text[0] == '\0') { /* what stands in for none (store/retain/keep.c) */
         free(text);
         text = NULL;
     }

@@ -39,7 +39,7 @@ struct ckpt_member {
     bool invalid;   /* truncated or damaged */
     bool replaced;  /* by a later file of the same name within this checkpoint; not shown */
     bool gone;      /* the live file is not there any more, or is another one */
-    struct ckpt_id state; /* equal for files that hold the same tensors; see store/inspect.h */
+    struct ckpt_id state; /* equal for files that hold the same tensors; see store/publish/inspect.h */
     struct ckpt_id recipe;
 };
 
@@ -88,7 +88,7 @@ struct ckpt_checkpoint {
     enum ckpt_holds holds;
     char *why;   /* why it is incomplete or invalid, or what says that it is complete */
     char *root;  /* name of the file or directory that gave it its name */
-    char *group; /* roots of one run with equal groups are one checkpoint (store/recognise.h) */
+    char *group; /* roots of one run with equal groups are one checkpoint (store/recognise/recognise.h) */
     bool has_epoch;
     bool has_step;
     enum ckpt_from epoch_from;

@@ -8,7 +8,7 @@
  * round; speeds are medians. Below: how often each coding was chosen, and how much more the choices
  * take than the smallest of all would.
  */
-#include "codec.h"
+#include "chunk/codec.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,10 +6,10 @@
 #ifndef CKPT_TEST_FUZZ_H
 #define CKPT_TEST_FUZZ_H
 
-#include "container.h"
-#include "npy.h"
-#include "pickle.h"
-#include "safetensors.h"
+#include "format/container.h"
+#include "format/npy.h"
+#include "format/pickle.h"
+#include "format/safetensors.h"
 #include <stdlib.h>
 #include <string.h>
 

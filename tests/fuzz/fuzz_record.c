@@ -9,9 +9,9 @@
  * are put right first, or hardly anything would get past them. What decodes is encoded again in
  * every way and must come back. Then the input is taken for a chunk: encoded, damaged, decoded.
  */
-#include "bytes.h"
-#include "codec.h"
-#include "record.h"
+#include "chunk/codec.h"
+#include "common/bytes.h"
+#include "object/record.h"
 #include <ckpt/id.h>
 #include <stdlib.h>
 #include <string.h>

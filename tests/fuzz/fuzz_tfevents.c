@@ -3,8 +3,8 @@
  * file as it is, or events, cut at 0xff 0xff, that are put into records with right checksums. It says how the
  * file grows, too.
  */
-#include "bytes.h"
-#include "crc32c.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 #include "metrics_feed.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -5,7 +5,7 @@
 #ifndef CKPT_FUZZ_METRICS_FEED_H
 #define CKPT_FUZZ_METRICS_FEED_H
 
-#include "metrics.h"
+#include "metrics/metrics.h"
 #include <ckpt/id.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
 #ifndef CKPT_TEST_FUZZ_ROWS_H
 #define CKPT_TEST_FUZZ_ROWS_H
 
+#include "catalog/run_parts.h"
+#include "catalog/run_rows.h"
 #include "fuzz.h"
-#include "metrics.h"
-#include "run_parts.h"
-#include "run_rows.h"
+#include "metrics/metrics.h"
 
 enum { FUZZ_LOSE_MAX = 64 };
 

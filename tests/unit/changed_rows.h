@@ -6,7 +6,7 @@
 
 #include "unit.h"
 
-#include "db.h"
+#include "object/db.h"
 
 enum { UNIT_ROW_KEY = 512 };
 

@@ -7,10 +7,10 @@
 
 #include "unit.h"
 
-#include "codec.h"
-#include "lineage.h"
-#include "object.h"
-#include "pool.h"
+#include "chunk/codec.h"
+#include "chunk/pool.h"
+#include "object/lineage.h"
+#include "object/object.h"
 
 struct lab {
     struct unit_store *u;

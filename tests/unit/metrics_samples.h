@@ -10,7 +10,7 @@
 
 #include "unit.h"
 
-#include "metrics.h"
+#include "metrics/metrics.h"
 
 enum { POINTS = 256, POINT_TEXT = 512 };
 

@@ -6,11 +6,11 @@
 
 #include "unit.h"
 
-#include "catalog_txn.h"
-#include "object.h"
-#include "recipe.h"
-#include "run_parts.h"
-#include "run_rows.h"
+#include "catalog/catalog_txn.h"
+#include "catalog/run_parts.h"
+#include "catalog/run_rows.h"
+#include "object/object.h"
+#include "object/recipe.h"
 
 /* A complete checkpoint of RUN without members, captured as number SEQUENCE. */
 static inline struct ckpt_checkpoint *sample_checkpoint(uint64_t run, uint32_t number, uint64_t sequence)

@@ -6,11 +6,11 @@
  */
 #include "lab.h"
 
-#include "base.h"
-#include "bytes.h"
-#include "catalog_txn.h"
-#include "plan.h"
-#include "recipe.h"
+#include "catalog/catalog_txn.h"
+#include "common/bytes.h"
+#include "file/base.h"
+#include "file/plan.h"
+#include "object/recipe.h"
 
 enum { SIZE = 64 << 10, OTHER_SIZE = SIZE + 4096, DIR = 0, OTHER_DIR = 7 };
 

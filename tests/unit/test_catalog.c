@@ -7,10 +7,10 @@
 
 #include <cmocka.h>
 
-#include "catalog_txn.h"
-#include "internal.h"
-#include "object.h"
-#include "recipe.h"
+#include "catalog/catalog_txn.h"
+#include "object/internal.h"
+#include "object/object.h"
+#include "object/recipe.h"
 #include <ckpt/catalog.h>
 #include <ftw.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
  * Cut points: sizes, constant data, and how two files find each other again.
  */
-#include "chunker.h"
+#include "chunk/chunker.h"
 #include "unit.h"
 
 /* Cuts all of BYTES; the offsets after each chunk. Returns their number. */

@@ -1,8 +1,8 @@
 /*
  * Payloads: what is encoded comes back, and nothing else is accepted.
  */
-#include "bytes.h"
-#include "codec.h"
+#include "chunk/codec.h"
+#include "common/bytes.h"
 #include "unit.h"
 
 enum { SOME = 100000 };

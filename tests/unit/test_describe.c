@@ -3,8 +3,8 @@
  */
 #include "unit.h"
 
-#include "keeper.h"
-#include "run_rows.h"
+#include "catalog/run_rows.h"
+#include "publish/keeper.h"
 #include <ckpt/describe.h>
 #include <ckpt/policy.h>
 #include <jansson.h>

@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "internal.h"
+#include "object/internal.h"
 #include "run_samples.h"
 #include <ckpt/engine.h>
 #include <ckpt/verify.h>

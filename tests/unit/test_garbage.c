@@ -8,12 +8,12 @@
 
 #include <cmocka.h>
 
-#include "garbage.h"
-#include "internal.h"
-#include "object.h"
-#include "pool.h"
-#include "recipe.h"
-#include "sweep.h"
+#include "chunk/pool.h"
+#include "object/garbage.h"
+#include "object/internal.h"
+#include "object/object.h"
+#include "object/recipe.h"
+#include "object/sweep.h"
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "hash.h"
+#include "common/hash.h"
 #include <ckpt/err.h>
 #include <ckpt/id.h>
 #include <errno.h>

@@ -6,10 +6,10 @@
 #include "samples.h"
 #include "unit.h"
 
-#include "codec.h"
-#include "garbage.h"
-#include "inspect.h"
-#include "plan.h"
+#include "chunk/codec.h"
+#include "file/plan.h"
+#include "object/garbage.h"
+#include "publish/inspect.h"
 #include <ckpt/catalog.h>
 #include <ckpt/engine.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  */
 #include "unit.h"
 
-#include "run_parts.h"
-#include "run_rows.h"
+#include "catalog/run_parts.h"
+#include "catalog/run_rows.h"
 #include <ckpt/keep.h>
 
 static const int64_t now_ns = INT64_C(1700000000) * 1000000000;

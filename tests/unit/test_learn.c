@@ -4,12 +4,12 @@
  */
 #include "unit.h"
 
-#include "catalog_txn.h"
-#include "engine_parts.h"
-#include "keeper.h"
-#include "publish.h"
-#include "run_rows.h"
-#include "sources.h"
+#include "catalog/catalog_txn.h"
+#include "catalog/run_rows.h"
+#include "engine/engine_parts.h"
+#include "metrics/sources.h"
+#include "publish/keeper.h"
+#include "publish/publish.h"
 #include <ckpt/host.h>
 #include <math.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
  */
 #include "lab.h"
 
-#include "garbage.h"
+#include "object/garbage.h"
 
 enum {
     SIZE = 16 << 10,

@@ -4,8 +4,8 @@
  */
 #include "metrics_samples.h"
 
-#include "bytes.h"
-#include "crc32c.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 
 #define MLFLOW "mlruns/0/0123456789abcdef0123456789abcdef/metrics/val/loss"
 

@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "naming.h"
+#include "recognise/naming.h"
 #include <inttypes.h>
 
 struct text {

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 
-#include "engine_parts.h"
+#include "engine/engine_parts.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>

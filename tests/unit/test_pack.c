@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "pack.h"
+#include "common/pack.h"
 #include <math.h>
 
 enum { TEXT_TOO_LONG = 0xffff, TEXT_LONGEST = 0xfffe };

@@ -1,9 +1,9 @@
 /*
  * torch's pickles: what is found of the storages that they name, and that they can't take more than they are given.
  */
-#include "pickle.h"
 #include "../fuzz/fuzz.h"
-#include "pickle_machine.h"
+#include "format/pickle.h"
+#include "format/pickle_machine.h"
 #include "unit.h"
 
 /* A storage, and a tensor made of it; ID is one character. */

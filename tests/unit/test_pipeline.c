@@ -4,8 +4,8 @@
  */
 #include "lab.h"
 
-#include "chunker.h"
-#include "pipeline.h"
+#include "chunk/chunker.h"
+#include "file/pipeline.h"
 #include <errno.h>
 #include <fcntl.h>
 

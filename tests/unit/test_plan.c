@@ -3,8 +3,8 @@
  */
 #include "unit.h"
 
-#include "chunker.h"
-#include "plan.h"
+#include "chunk/chunker.h"
+#include "file/plan.h"
 
 enum {
     K = 1 << 10,

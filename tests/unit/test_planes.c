@@ -2,7 +2,7 @@
  * Words to planes and back: as a plain definition says, for every width, length and alignment, and
  * the same with and without vectors.
  */
-#include "groups.h"
+#include "chunk/groups.h"
 #include "unit.h"
 
 enum { MOST = 5000 };

@@ -3,7 +3,7 @@
  */
 #include "policy_history.h"
 
-#include "policy_rank.h"
+#include "policy/policy_rank.h"
 
 static void test_ranking(void **state)
 {

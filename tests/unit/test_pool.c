@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 
-#include "pool.h"
+#include "chunk/pool.h"
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
 /*
  * Estimates: near what the encoders make, and numbers are told from other bytes.
  */
-#include "frame.h"
-#include "probe.h"
+#include "chunk/frame.h"
+#include "chunk/probe.h"
 #include "unit.h"
 #include <math.h>
 

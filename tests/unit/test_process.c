@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "process.h"
+#include "provenance/process.h"
 #include <fcntl.h>
 #include <jansson.h>
 #include <pwd.h>

@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "process.h"
+#include "provenance/process.h"
 
 /* The tokens are made up; their prefixes stand apart, or scanners would take this file for a leak. */
 static const struct {

@@ -11,7 +11,7 @@
  */
 #include "unit.h"
 
-#include "internal.h"
+#include "object/internal.h"
 #include <ckpt/engine.h>
 #include <ckpt/run.h>
 #include <ckpt/verify.h>

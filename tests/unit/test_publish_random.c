@@ -11,7 +11,7 @@
  */
 #include "unit.h"
 
-#include "live.h"
+#include "common/live.h"
 #include <ckpt/engine.h>
 #include <ckpt/keep.h>
 #include <ckpt/reader.h>

@@ -6,8 +6,8 @@
  */
 #include "unit.h"
 
-#include "codec.h"
-#include "recipe.h"
+#include "chunk/codec.h"
+#include "object/recipe.h"
 #include <ckpt/engine.h>
 #include <ckpt/reader.h>
 #include <errno.h>

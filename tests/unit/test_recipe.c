@@ -4,8 +4,8 @@
  */
 #include "unit.h"
 
-#include "bytes.h"
-#include "recipe.h"
+#include "common/bytes.h"
+#include "object/recipe.h"
 
 enum {
     HEADER = 24,

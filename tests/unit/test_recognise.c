@@ -4,9 +4,9 @@
  */
 #include "unit.h"
 
-#include "complete.h"
-#include "holdings.h"
-#include "recognise.h"
+#include "recognise/complete.h"
+#include "recognise/holdings.h"
+#include "recognise/recognise.h"
 #include <inttypes.h>
 
 static const char *const roles[] = {"other", "file",   "shard",   "member",

@@ -1,8 +1,8 @@
 /*
  * Records: the bytes that FORMAT.md promises, and that no other bytes pass.
  */
-#include "bytes.h"
-#include "record.h"
+#include "common/bytes.h"
+#include "object/record.h"
 #include "unit.h"
 
 enum { N = 5000 };

@@ -6,10 +6,10 @@
  */
 #include "unit.h"
 
-#include "catalog_txn.h"
-#include "engine_parts.h"
-#include "retain.h"
-#include "run_rows.h"
+#include "catalog/catalog_txn.h"
+#include "catalog/run_rows.h"
+#include "engine/engine_parts.h"
+#include "retain/retain.h"
 #include <ckpt/verify.h>
 #include <fcntl.h>
 #include <signal.h>

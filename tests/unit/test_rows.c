@@ -4,10 +4,10 @@
  */
 #include "unit.h"
 
-#include "bytes.h"
-#include "catalog_txn.h"
-#include "garbage.h"
-#include "object.h"
+#include "catalog/catalog_txn.h"
+#include "common/bytes.h"
+#include "object/garbage.h"
+#include "object/object.h"
 
 enum { ROOM = 512 };
 

@@ -5,9 +5,9 @@
 #include "run_samples.h"
 
 #include "../fuzz/rows.h"
-#include "bytes.h"
+#include "catalog/upgrade.h"
+#include "common/bytes.h"
 #include "samples.h"
-#include "upgrade.h"
 #include <math.h>
 
 static struct ckpt_pack pack(const struct ckpt_checkpoint *c)

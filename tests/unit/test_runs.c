@@ -6,8 +6,8 @@
  */
 #include "run_samples.h"
 
-#include "bytes.h"
-#include "keeper.h"
+#include "common/bytes.h"
+#include "publish/keeper.h"
 
 enum { EXP = 5, RUN_A = 7, DIR_X = 8, RUN_Y = 9, RUN_Z = 20 };
 

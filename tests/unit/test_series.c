@@ -6,7 +6,7 @@
  */
 #include "unit.h"
 
-#include "series.h"
+#include "metrics/series.h"
 #include <math.h>
 
 enum { MS = 1000000, LINES = 12, TEXT = 512 };

@@ -6,10 +6,10 @@
  */
 #include "unit.h"
 
-#include "crc32c.h"
-#include "live.h"
+#include "common/crc32c.h"
+#include "common/live.h"
+#include "metrics/sources.h"
 #include "metrics_samples.h"
-#include "sources.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>

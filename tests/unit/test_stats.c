@@ -5,9 +5,9 @@
  * The histories are those of a training: one tensor of floats in a safetensors file, of which each version
  * changes the low bits.
  */
-#include "garbage.h"
-#include "object.h"
-#include "recipe.h"
+#include "object/garbage.h"
+#include "object/object.h"
+#include "object/recipe.h"
 #include "unit.h"
 #include <ckpt/engine.h>
 #include <ckpt/stats.h>

@@ -4,8 +4,8 @@
  */
 #include "unit.h"
 
-#include "bytes.h"
-#include "db.h"
+#include "common/bytes.h"
+#include "object/db.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>

@@ -7,11 +7,11 @@
  */
 #include "lab.h"
 
-#include "bytes.h"
-#include "catalog_txn.h"
-#include "garbage.h"
-#include "recipe.h"
-#include "sweep.h"
+#include "catalog/catalog_txn.h"
+#include "common/bytes.h"
+#include "object/garbage.h"
+#include "object/recipe.h"
+#include "object/sweep.h"
 #include <ckpt/verify.h>
 
 enum { SIZE = 8 << 10 };

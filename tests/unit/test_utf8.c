@@ -1,6 +1,6 @@
 #include "unit.h"
 
-#include "utf8.h"
+#include "common/utf8.h"
 
 static void what_begins_a_text(void **state)
 {

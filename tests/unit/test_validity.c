@@ -4,8 +4,8 @@
  */
 #include "unit.h"
 
-#include "validity.h"
-#include "bytes.h"
+#include "common/bytes.h"
+#include "format/validity.h"
 
 #ifndef CKPT_FILES
 #define CKPT_FILES "tests/files"

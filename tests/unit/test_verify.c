@@ -18,15 +18,15 @@
  */
 #include "unit.h"
 
-#include "bytes.h"
-#include "catalog_txn.h"
+#include "catalog/catalog_txn.h"
 #include "changed_rows.h"
-#include "codec.h"
-#include "garbage.h"
-#include "live.h"
-#include "object.h"
-#include "recipe.h"
-#include "verify_parts.h"
+#include "chunk/codec.h"
+#include "common/bytes.h"
+#include "common/live.h"
+#include "object/garbage.h"
+#include "object/object.h"
+#include "object/recipe.h"
+#include "verify/verify_parts.h"
 #include <ckpt/engine.h>
 #include <ckpt/verify.h>
 #include <errno.h>

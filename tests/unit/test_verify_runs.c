@@ -12,8 +12,8 @@
  */
 #include "run_samples.h"
 
-#include "bytes.h"
 #include "changed_rows.h"
+#include "common/bytes.h"
 #include <ckpt/verify.h>
 
 enum { RUN = 7, KEY_ROOM = 320, REPORTS_MAX = 32, ID_1 = 0x7001, ID_2 = 0x7002 };

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "internal.h"
+#include "object/internal.h"
 #include <ckpt/store.h>
 #include <ftw.h>
 #include <pthread.h>
