@@ -7,21 +7,16 @@
  *     origin.c     which process wrote a file, and which checkpoint it was trained from
  *     dirid.c      directory ids and their rows
  *     wanted.c     which closed files become versions
- *     publish.c    versions become checkpoints, see publish.h
  *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
  *     hot.c        which live files are hot, and making them cold
  *     standing.c   whether a live name is a version
- *     retire.c     taking live names of versions away
- *     revive.c     giving them back, as stubs
  *     gone.c       names that users have taken away
  *     needed.c     versions that a cold live file consists of
- *     retain.c     which runs are to be judged by their policy, and when
- *     retain_apply.c   carrying a judgement out
- *     retain_space.c   on a host that is nearly full
- *     retain_sweep.c   versions that belong to no checkpoint; the policy's limit for hot files
- *     keep.c       the calls of ckpt/keep.h
  *     reconcile.c  at start: live/ against the catalog
+ *     notes.c      paths that the filesystem mentions, for publish/
  *     ballast.c    host space for forgetting on a full disk
+ *
+ * publish/ and retain/ are the same thread, see publish.h and retain.h.
  */
 #ifndef CKPT_STORE_ENGINE_PARTS_H
 #define CKPT_STORE_ENGINE_PARTS_H
@@ -434,39 +429,6 @@ CKPT_MUST_USE enum ckpt_err ckpt_live_look(struct ckpt_engine *engine, int dirfd
 /* Reads an UNSURE one: SAME or OTHER. CHANGED: it was written meanwhile. Engine thread. */
 CKPT_MUST_USE enum ckpt_err ckpt_live_compare(struct ckpt_engine *engine, const struct ckpt_live_name *item,
                                               int fd, const struct stat *st, enum ckpt_standing *standing);
-
-/* ---- retire.c; engine thread ---- */
-
-/*
- * Taking live files away, as `rm` does; their versions stay. Engine thread, without a transaction; the hooks are called.
- *
- * A name that has gone, or is another file or version by now, isn't ours any more and hinders nothing. What only reading
- * can tell is read and compared. One of ours hinders while it is open for writing or mapped so, while a
- * closed file waits to become a version under its name, and, with ASK_OPEN, while it is open at all.
- *
- * check: *FREE: whether nothing hinders. Errors: a host call or the catalog failed.
- *
- * retire: BUSY when something hinders: then nothing was done, except when there are more than CKPT_RETIRE_GROUP names,
- *   which go in groups of so many. *REMOVED names and *BYTES host bytes that came free, also after an error. With
- *   ROOT_DIR (0: none), directories from that one downwards that have become empty by it go as well. When it returns
- *   OK all of that is on the disk, and only then may the versions be dropped. Readers keep what they have open.
- */
-enum { CKPT_RETIRE_GROUP = 1024 };
-CKPT_MUST_USE enum ckpt_err ckpt_retire_check(struct ckpt_engine *engine, const struct ckpt_live_name *names,
-                                              size_t n, bool ask_open, bool *free);
-CKPT_MUST_USE enum ckpt_err ckpt_retire(struct ckpt_engine *engine, const struct ckpt_live_name *names,
-                                        size_t n, bool ask_open, uint64_t root_dir, size_t *removed,
-                                        uint64_t *bytes);
-
-/* ---- revive.c; engine thread ---- */
-
-/*
- * Gives live names back: each becomes a stub of its version, with its mode, owner and mtime; directories that are
- * missing are made again. A name that has that version's bytes already is left alone. EXISTS: one is taken by something else;
- * NOT_FOUND: there is no such version. After an error nothing has been changed, or it can't be synced. OK: on the disk.
- */
-CKPT_MUST_USE enum ckpt_err ckpt_revive(struct ckpt_engine *engine, const struct ckpt_live_name *names,
-                                        size_t n);
 
 /* ---- gone.c; any thread ---- */
 

@@ -5,6 +5,7 @@
 #include "catalog/run_rows.h"
 #include "object/internal.h"
 #include "retain.h"
+#include "retire.h"
 #include <ckpt/host.h>
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,14 @@
 /*
  * Retention: runs are judged by their policy, and what it says is carried out.
  *
+ *     judge.c          a run's rows in the policy's terms
+ *     retain.c         which runs are to be judged, and when
+ *     retain_apply.c   carrying a judgement out
+ *     retain_space.c   on a host that is nearly full
+ *     retain_sweep.c   versions that belong to no checkpoint; the policy's limit for hot files
+ *     retire.c, revive.c   taking live names away and giving them back, see retire.h
+ *     keep.c           the calls of ckpt/keep.h
+ *
  * A run is judged when something has come of it (ckpt_retain_due), when a grace ends, when it may be over, and when the host
  * runs short of space. Judging again too early costs time and changes nothing, so a run rests for a multiple of what its last
  * judgement took, unless somebody waits.

@@ -9,6 +9,7 @@
 #include "object/internal.h"
 #include "object/sweep.h"
 #include "retain.h"
+#include "retire.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,7 +7,7 @@
  * are unlocked).
  */
 #include "common/live.h"
-#include "engine/engine_parts.h"
+#include "retire.h"
 #include <ckpt/host.h>
 #include <errno.h>
 #include <stdlib.h>

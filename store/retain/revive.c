@@ -7,7 +7,7 @@
  */
 #include "catalog/catalog_txn.h"
 #include "common/live.h"
-#include "engine/engine_parts.h"
+#include "retire.h"
 #include <ckpt/host.h>
 #include <errno.h>
 #include <linux/fs.h>

@@ -1,6 +1,6 @@
 /* Live names that are taken away and given back while host calls fail. */
-#include "engine/engine_parts.h"
 #include "fault.h"
+#include "retain/retire.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -13,8 +13,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "engine/engine_parts.h"
 #include "object/internal.h"
+#include "retain/retire.h"
 #include <ckpt/verify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
