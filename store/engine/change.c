@@ -80,6 +80,15 @@ static bool is_mapped(struct ckpt_engine *engine, int fd, const struct stat *st)
     return !free;
 }
 
+/* Whether the file ST is still the one with that name. */
+static bool stands_there(int dirfd, const char *name, const struct stat *st)
+{
+    struct stat now;
+    return ckpt_host_fstatat(dirfd, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_ino == st->st_ino &&
+           now.st_dev == st->st_dev;
+}
+
+/* WANTED: by the engine, which has found it. */
 static enum ckpt_err capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name, bool wanted,
                                   bool *captured)
 {
@@ -104,8 +113,10 @@ static enum ckpt_err capture_name(struct ckpt_engine *engine, int fd, int dirfd,
     pthread_mutex_lock(&engine->capture);
     err = ckpt_dir_id_ensure(engine, dirfd, &dir);
     bool too_deep = err == CKPT_ERR_UNSUPPORTED;
+    /* Another file that has got the name since it was looked up may have been captured before: this one would be its successor. */
+    bool late = wanted && !stands_there(dirfd, name, &st);
     /* A mapped file is looked at again when it is so no more. */
-    if (err == CKPT_OK && (!known(engine, dir, name, &st) || is_mapped(engine, fd, &st))) {
+    if (err == CKPT_OK && !late && (!known(engine, dir, name, &st) || is_mapped(engine, fd, &st))) {
         err = ckpt_pending_add(engine, fd, dir, name);
         *captured = err == CKPT_OK;
     }
@@ -121,7 +132,18 @@ static enum ckpt_err capture_name(struct ckpt_engine *engine, int fd, int dirfd,
 enum ckpt_err ckpt_engine_capture_name(struct ckpt_engine *engine, int fd, int dirfd, const char *name)
 {
     bool captured = false;
-    return capture_name(engine, fd, dirfd, name, false, &captured);
+    struct stat st;
+    int at = fd;
+    enum ckpt_err err = capture_name(engine, at, dirfd, name, false, &captured);
+    /* Whoever has replaced it at the same time may have been faster: what has the name is to be the newest version of it. */
+    while (err == CKPT_OK && captured && ckpt_host_fstat(at, &st) == 0 && !stands_there(dirfd, name, &st)) {
+        ckpt_host_close(at == fd ? -1 : at);
+        at = ckpt_host_openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        captured = false;
+        err = at < 0 ? CKPT_OK : capture_name(engine, at, dirfd, name, false, &captured);
+    }
+    ckpt_host_close(at == fd ? -1 : at);
+    return err;
 }
 
 enum ckpt_err ckpt_capture_whatever(struct ckpt_engine *engine, int fd, int dirfd, const char *name, bool *captured)
@@ -638,10 +660,7 @@ enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirf
         return err;
     }
     err = ckpt_live_dir_id(engine->store, dirfd, &dir);
-    pthread_mutex_lock(&engine->lock);
-    bool queued = err == CKPT_OK && ckpt_pending_has_name(engine, dir, name);
-    pthread_mutex_unlock(&engine->lock);
-    if (queued) {
+    if (err == CKPT_OK && ckpt_pending_has_name(engine, dir, name)) {
         /* Its version comes first. A file that can't be read is no reason not to move another. */
         err = ckpt_engine_flush(engine, &still_open);
         err = err == CKPT_ERR_IO ? CKPT_OK : err;

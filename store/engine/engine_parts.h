@@ -273,8 +273,8 @@ enum { CKPT_PENDING_PATH = 34 + NAME_MAX + 1 };
 void ckpt_pending_path(const struct ckpt_job *job, char *path);
 /* With engine->lock: the inode, when it has jobs or links, or NULL. */
 struct ckpt_held *ckpt_pending_find(struct ckpt_engine *engine, dev_t dev, ino_t ino);
-/* With engine->lock: whether a closed file waits to become a version of this name. */
-bool ckpt_pending_has_name(const struct ckpt_engine *engine, uint64_t dir, const char *name);
+/* Whether a closed file waits to become a version of this name. */
+bool ckpt_pending_has_name(struct ckpt_engine *engine, uint64_t dir, const char *name);
 /* With engine->lock: the first job that can run now or NULL, with *WAIT the milliseconds until one may (-1: none
    known). Those of a directory run in the order of their captures. */
 struct ckpt_job *ckpt_pending_next(struct ckpt_engine *engine, int64_t *wait);
@@ -342,8 +342,8 @@ bool ckpt_capture_wanted(struct ckpt_engine *engine, int dirfd, const char *name
 
 /* ---- change.c ---- */
 
-/* ckpt_engine_capture_name, whatever the file is called. *CAPTURED: it was queued; else it is its newest version already, or
-   can't be captured. */
+/* ckpt_engine_capture_name, whatever the file is called, for a file that was found under that name. *CAPTURED: it was queued; else
+   it is its newest version already, can't be captured, or another one has the name by now. */
 CKPT_MUST_USE enum ckpt_err ckpt_capture_whatever(struct ckpt_engine *engine, int fd, int dirfd, const char *name,
                                                   bool *captured);
 
@@ -436,6 +436,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_live_compare(struct ckpt_engine *engine, const 
    any other may be gone as well. A name may be there again, and it may have been nothing that was captured. */
 void ckpt_gone_take(struct ckpt_engine *engine, struct ckpt_gone **list, bool *overflow);
 void ckpt_gone_free(struct ckpt_gone *list); /* NULL is fine */
+/* The files that wait in pending/ may be gone as well: to be looked at when they are versions. */
+void ckpt_gone_expect(struct ckpt_engine *engine);
 /* Those of LIST, which becomes the engine's, are still to be looked at, before what has come since. */
 void ckpt_gone_give_back(struct ckpt_engine *engine, struct ckpt_gone *list);
 

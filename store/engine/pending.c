@@ -121,15 +121,17 @@ static bool has_name(const struct ckpt_job *job, uint64_t dir, const char *name)
     return job->dir == dir && strcmp(job->name, name) == 0;
 }
 
-bool ckpt_pending_has_name(const struct ckpt_engine *engine, uint64_t dir, const char *name)
+bool ckpt_pending_has_name(struct ckpt_engine *engine, uint64_t dir, const char *name)
 {
     const struct ckpt_job *job = NULL;
+    pthread_mutex_lock(&engine->lock);
     DL_FOREACH (engine->jobs, job) {
         if (has_name(job, dir, name)) {
-            return true;
+            break;
         }
     }
-    return false;
+    pthread_mutex_unlock(&engine->lock);
+    return job != NULL;
 }
 
 /* The job of this inode that the capture of NAME comes to the same as: the last one of that name, if it isn't too

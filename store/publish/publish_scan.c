@@ -97,14 +97,6 @@ static enum ckpt_err put_fresh(struct ckpt_engine *engine, uint64_t dir, const c
     return err;
 }
 
-static bool is_pending(struct ckpt_engine *engine, uint64_t dir, const char *name)
-{
-    pthread_mutex_lock(&engine->lock);
-    bool pending = ckpt_pending_has_name(engine, dir, name);
-    pthread_mutex_unlock(&engine->lock);
-    return pending;
-}
-
 /* Somebody who waits for the checkpoint waits for this as well. */
 static void tell_found(struct ckpt_engine *engine)
 {
@@ -132,7 +124,7 @@ static enum ckpt_err take_file(struct scan *scan, int dirfd, const char *name, b
     if (captured) {
         tell_found(engine);
     } else if (err == CKPT_OK && ckpt_live_dir_id(engine->store, dirfd, &dir) == CKPT_OK) {
-        *open = is_pending(engine, dir, name);
+        *open = ckpt_pending_has_name(engine, dir, name);
         if (!*open) {
             err = put_fresh(engine, dir, name);
             tell_found(engine);
@@ -176,7 +168,7 @@ static enum ckpt_err scan_file(struct scan *scan, int dirfd, const char *name, c
         if (m == NULL) {
             err = take_file(scan, dirfd, name, &open);
         } else {
-            open = is_pending(scan->publisher->engine, m->dir, name);
+            open = ckpt_pending_has_name(scan->publisher->engine, m->dir, name);
         }
     }
     if (err != CKPT_OK || scan->c == NULL) {

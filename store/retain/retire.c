@@ -102,10 +102,7 @@ static enum ckpt_err is_at_rest(struct group *group, const struct ckpt_live_name
 {
     struct ckpt_engine *engine = group->engine;
     const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
-    pthread_mutex_lock(&engine->lock);
-    bool queued = ckpt_pending_has_name(engine, name->dir, name->name);
-    pthread_mutex_unlock(&engine->lock);
-    bool busy = queued || ckpt_engine_is_pending(engine, st->st_dev, st->st_ino) ||
+    bool busy = ckpt_pending_has_name(engine, name->dir, name->name) || ckpt_engine_is_pending(engine, st->st_dev, st->st_ino) ||
                 (hooks->writing != NULL &&
                  hooks->writing(engine->config.hooks_arg, st->st_dev, st->st_ino));
     return busy ? CKPT_ERR_BUSY : CKPT_OK;

@@ -219,6 +219,10 @@ static enum ckpt_err place(struct revival *r, size_t index)
     } else {
         err = open_dir(r, stub);
     }
+    /* A later file had the name, and is gone already; that it was there is about to be recorded. */
+    if (err == CKPT_OK && ckpt_pending_has_name(r->engine, stub->name->dir, stub->name->name)) {
+        err = CKPT_ERR_EXISTS;
+    }
     if (err == CKPT_OK && ckpt_host_renameat2(ckpt_store_tmpfd(r->engine->store), stub->temporary,
                                               stub->dir_fd, stub->name->name, RENAME_NOREPLACE) != 0) {
         err = ckpt_err_from_errno(errno);
