@@ -19,6 +19,34 @@ void ckpt_gone_free(struct ckpt_gone *list)
     }
 }
 
+static struct ckpt_gone *new_gone(uint64_t dir, const char *name, bool removed)
+{
+    size_t size = strlen(name) + 1;
+    struct ckpt_gone *gone = malloc(sizeof *gone + size);
+    if (gone != NULL) {
+        gone->dir = dir;
+        gone->removed = removed;
+        memcpy(gone->name, name, size);
+    }
+    return gone;
+}
+
+/* With engine->lock; GONE may be NULL for want of memory. */
+static void add(struct ckpt_engine *engine, struct ckpt_gone *gone)
+{
+    if (gone == NULL || engine->gone_overflow || engine->gone_count == GONE_MOST) {
+        /* Who has to look at everything needs no list. */
+        engine->gone_overflow = true;
+        ckpt_gone_free(engine->gone);
+        engine->gone = NULL;
+        engine->gone_count = 0;
+        free(gone);
+    } else {
+        DL_APPEND(engine->gone, gone);
+        engine->gone_count++;
+    }
+}
+
 void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *name, bool removed)
 {
     uint64_t dir = CKPT_DIR_ROOT;
@@ -26,31 +54,20 @@ void ckpt_engine_name_gone(struct ckpt_engine *engine, int dirfd, const char *na
     if (ckpt_live_dir_id(engine->store, dirfd, &dir) != CKPT_OK) {
         return;
     }
-    size_t size = strlen(name) + 1;
-    struct ckpt_gone *gone = malloc(sizeof *gone + size);
-    struct ckpt_gone *dropped = NULL;
-    if (gone != NULL) {
-        gone->dir = dir;
-        gone->removed = removed;
-        memcpy(gone->name, name, size);
-    }
+    struct ckpt_gone *gone = new_gone(dir, name, removed);
     pthread_mutex_lock(&engine->lock);
-    if (gone == NULL || engine->gone_count == GONE_MOST) {
-        engine->gone_overflow = true;
-    }
-    if (engine->gone_overflow) {
-        /* Who has to look at everything needs no list. */
-        dropped = engine->gone;
-        engine->gone = NULL;
-        engine->gone_count = 0;
-    } else {
-        DL_APPEND(engine->gone, gone);
-        engine->gone_count++;
-        gone = NULL;
+    add(engine, gone);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void ckpt_gone_expect(struct ckpt_engine *engine)
+{
+    const struct ckpt_job *job = NULL;
+    pthread_mutex_lock(&engine->lock);
+    DL_FOREACH (engine->jobs, job) {
+        add(engine, new_gone(job->dir, job->name, false));
     }
     pthread_mutex_unlock(&engine->lock);
-    ckpt_gone_free(dropped);
-    free(gone);
 }
 
 void ckpt_gone_give_back(struct ckpt_engine *engine, struct ckpt_gone *list)

@@ -82,13 +82,12 @@ void ckpt_assemble_gone(struct ckpt_keeper *keeper, struct ckpt_run *run, struct
     ckpt_keeper_touch(keeper, run, c);
 }
 
-/* The file is there again, as it was. */
+/* The file is there again, as it was. A checkpoint that isn't shown stays so until the caller has looked for its other files. */
 static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckpt_checkpoint *c,
                       struct ckpt_member *m, uint64_t sequence)
 {
     m->gone = false;
     m->sequence = sequence;
-    c->hidden = c->former = false;
     c->left = CKPT_LEFT_NOT;
     ckpt_keeper_touch(a->keeper, run, c);
 }

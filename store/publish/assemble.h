@@ -38,7 +38,8 @@ void ckpt_assembler_free(struct ckpt_assembler *assembler); /* NULL is fine */
 /* The keeper has forgotten what it hadn't saved. */
 void ckpt_assembler_forget(struct ckpt_assembler *assembler);
 
-/* Puts it where it belongs; *CHECKPOINT. NOMEM and what reading rows may give. */
+/* Puts it where it belongs; *CHECKPOINT, which is hidden or a former one when the file has been one of its before, for the caller
+   to show again. NOMEM and what reading rows may give. */
 CKPT_MUST_USE enum ckpt_err ckpt_assemble(struct ckpt_assembler *assembler, struct ckpt_run *run,
                                           const struct ckpt_arrival *arrival, struct ckpt_checkpoint **checkpoint);
 

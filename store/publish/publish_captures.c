@@ -109,14 +109,31 @@ static enum ckpt_err find_absorbed(struct ckpt_publisher *p, struct batch *batch
     return err;
 }
 
-/* The file was deleted while it waited; when that was told it was no checkpoint's yet. */
-static void leave_if_gone(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
-                          const struct ckpt_version *v)
+static void look_for(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c, struct ckpt_member *m)
 {
-    struct ckpt_member *m = &c->members[c->n_members - 1];
-    if (m->dir == v->dir && m->number == v->number && strcmp(m->name, v->name) == 0 && !m->gone &&
-        ckpt_publish_is_gone(p, m)) {
+    if (!m->gone && !m->replaced && ckpt_publish_is_gone(p, m)) {
         ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
+    }
+}
+
+/*
+ * The file may have been deleted while it waited: when that was told it was no checkpoint's yet. One that had been rotated, or had
+ * gone with its directory, is there again because one of its files is; what has become of the others nobody has told.
+ */
+static void look_for_members(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                             const struct ckpt_version *v)
+{
+    bool all = c->hidden || c->former;
+    c->hidden = c->former = false;
+    for (size_t i = c->n_members; i-- > 0;) {
+        struct ckpt_member *m = &c->members[i];
+        bool it = m->dir == v->dir && m->number == v->number && strcmp(m->name, v->name) == 0;
+        if (all || it) {
+            look_for(p, run, c, m);
+        }
+        if (it && !all) {
+            return;
+        }
     }
 }
 
@@ -160,7 +177,7 @@ static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, con
     run->process = at.process != 0 ? at.process : run->process;
     run->finished = false;
     ckpt_keeper_touch(p->engine->keeper, run, c);
-    leave_if_gone(p, run, c, v);
+    look_for_members(p, run, c, v);
     if (c->status == CKPT_STATUS_COMPLETE && !place->what.directory && ckpt_publish_is_unfinished(p, run, c)) {
         c->status = CKPT_STATUS_WRITING;
     }

@@ -191,9 +191,7 @@ enum ckpt_err ckpt_publish_gone(struct ckpt_publisher *p, bool *worked)
     struct ckpt_gone *next = NULL;
     DL_FOREACH_SAFE (list, gone, next) {
         /* What was closed under that name isn't a version yet, which then is to be told of. */
-        pthread_mutex_lock(&p->engine->lock);
         bool later = ckpt_pending_has_name(p->engine, gone->dir, gone->name);
-        pthread_mutex_unlock(&p->engine->lock);
         if (!later && err == CKPT_OK) {
             err = name_lost(p, gone->dir, gone->name);
             *worked = true;
@@ -207,6 +205,9 @@ enum ckpt_err ckpt_publish_gone(struct ckpt_publisher *p, bool *worked)
     if (err == CKPT_OK && (overflow || !p->checked_live)) {
         err = ckpt_keeper_each(p->engine->keeper, true, check_live, p);
         p->checked_live = err == CKPT_OK;
+        if (err == CKPT_OK) {
+            ckpt_gone_expect(p->engine);
+        }
         *worked = true;
     }
     return err;
