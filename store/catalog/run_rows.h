@@ -123,7 +123,7 @@ struct ckpt_fresh {
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_parse(const struct ckpt_slice *key, const struct ckpt_slice *value,
                                              struct ckpt_fresh *out);
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_put_in(struct ckpt_txn *txn, const struct ckpt_fresh *fresh);
-/* The version is fresh once more, with a sequence of its own (catalog.c). */
+/* The version is fresh once more, with a sequence of its own (catalog_change.c). */
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_again_in(struct ckpt_txn *txn, const struct ckpt_version *version);
 CKPT_MUST_USE enum ckpt_err ckpt_fresh_del_in(struct ckpt_txn *txn, uint64_t sequence);
 /* The first one from SEQUENCE on. NOT_FOUND. */
