@@ -1,7 +1,10 @@
 /*
  * The parts of the engine and what they share.
  *
- *     engine.c     the thread: what to do next; flush, forget, status
+ *     engine.c     the thread: what to do next; start and stop
+ *     steps.c      its steps, see steps.h
+ *     commands.c   what others have it do: forget, demote
+ *     flush.c      waiting for it, and what waits
  *     pending.c    the queue: pending/ and its picture in memory
  *     ingest.c     a pending file becomes a version
  *     origin.c     which process wrote a file, and which checkpoint it was trained from
@@ -103,9 +106,6 @@ struct ckpt_command {
     bool done;
     struct ckpt_command *next;
 };
-
-/* Has the engine's thread run it between two steps, and waits for it. Another thread. */
-CKPT_MUST_USE enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command);
 
 struct ckpt_txn;
 struct ckpt_keeper;
@@ -252,13 +252,15 @@ struct ckpt_engine {
     bool publish_failed;   /* and it was told */
 };
 
-int64_t ckpt_now_ms(void);      /* monotonic */
-int64_t ckpt_realtime_ns(void); /* since the epoch */
-
 #define CKPT_REPORT(engine) ckpt_store_report((engine)->store)
 
 /* What the tables of a batch take, and more than any other transaction does on a full host. */
 enum { CKPT_SPARE_BYTES = 4 << 20 };
+
+/* ---- engine.c; any thread ---- */
+
+int64_t ckpt_now_ms(void);      /* monotonic */
+int64_t ckpt_realtime_ns(void); /* since the epoch */
 
 /* ---- pending.c; thread rules as noted ---- */
 
@@ -395,9 +397,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_needed_survives_in(struct ckpt_txn *txn, const 
                                                     const char *name, const uint32_t *numbers, size_t n, size_t *found,
                                                     bool *survives);
 
-/* ---- engine.c; engine thread, without a transaction ---- */
+/* ---- commands.c ---- */
 
-/* Releases what has become garbage, and gives the space back, now. */
+/* Has the engine's thread run it between two steps, and waits for it. Another thread. */
+CKPT_MUST_USE enum ckpt_err ckpt_command_submit(struct ckpt_engine *engine, struct ckpt_command *command);
+/* Releases what has become garbage, and gives the space back, now. Engine thread, without a transaction. */
 void ckpt_give_back(struct ckpt_engine *engine);
 
 /* ---- standing.c ---- */
