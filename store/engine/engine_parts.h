@@ -10,7 +10,9 @@
  *     origin.c     which process wrote a file, and which checkpoint it was trained from
  *     dirid.c      directory ids and their rows
  *     wanted.c     which closed files become versions
- *     change.c     live files that must be changed safely: preserve, swap, promote, name a stub
+ *     capture.c    a closed file gets into pending/
+ *     change.c     live files that must be changed safely: preserve, swap, exchange
+ *     cold.c       cold live files: promote, name a stub
  *     hot.c        which live files are hot, and making them cold
  *     standing.c   whether a live name is a version
  *     gone.c       names that users have taken away
@@ -342,12 +344,14 @@ CKPT_MUST_USE enum ckpt_err ckpt_dir_row_add(struct ckpt_engine *engine, uint64_
 /* Whether the file NAME of SIZE bytes in DIRFD is to become a version when it is closed. Any thread. */
 bool ckpt_capture_wanted(struct ckpt_engine *engine, int dirfd, const char *name, uint64_t size);
 
-/* ---- change.c ---- */
+/* ---- capture.c ---- */
 
 /* ckpt_engine_capture_name, whatever the file is called, for a file that was found under that name. *CAPTURED: it was queued; else
    it is its newest version already, can't be captured, or another one has the name by now. */
 CKPT_MUST_USE enum ckpt_err ckpt_capture_whatever(struct ckpt_engine *engine, int fd, int dirfd, const char *name,
                                                   bool *captured);
+
+/* ---- change.c ---- */
 
 /* A name in tmp/ that nobody else gets; and a file of such a name, open for reading and writing, or -1 and errno. */
 enum { CKPT_TEMPORARY = 17 };
@@ -360,6 +364,8 @@ void ckpt_touched(struct ckpt_engine *engine, const struct stat *before, int fd)
 CKPT_MUST_USE enum ckpt_err ckpt_exchange(struct ckpt_engine *engine, const char *path,
                                           const struct stat *was, const char *temporary, int fd,
                                           const struct ckpt_stub *stub);
+
+/* ---- cold.c ---- */
 
 /* ckpt_engine_name_stub, which waits for nothing: at start there is no thread that could be waited for. */
 CKPT_MUST_USE enum ckpt_err ckpt_name_stub(struct ckpt_engine *engine, int fd, int dirfd,
