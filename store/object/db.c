@@ -1,7 +1,5 @@
 /*
- * The database over LMDB 0.9.
- *
- * Two things LMDB leaves open are settled here.
+ * The database over LMDB 0.9: opening, transactions and entries.
  *
  * A truncated file. LMDB reads through a map, so a page beyond the end of the file is a SIGBUS.
  * Before anything is read the file's length is compared with the last page of the newest commit.
@@ -9,25 +7,14 @@
  * gave up again stay unwritten. So the file is always kept longer than its pages by a sparse
  * margin, which no transaction of the store can outgrow, and a file that is too short really was
  * cut.
- *
- * Free pages. LMDB never shrinks its file; ckpt_db_punch gives the free pages back as holes. The
- * list of them is LMDB's database 0: transaction id -> list of the page numbers that it freed,
- * descending. A page may be punched when no snapshot that could still be read has it: not the one
- * of a reader, and not the one before the newest commit, to which LMDB falls back when the newest
- * can't be read. Both the map and the list are stable while the write lock is held. LMDB moves what
- * is left of old entries to other keys, so "punched already" can't be remembered by key; the host
- * knows (SEEK_DATA).
  */
-#include "db.h"
+#include "db_parts.h"
 #include <ckpt/host.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <linux/fs.h>
-#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -39,29 +26,6 @@ enum {
         128 << 20, /* bytes: more than a transaction allocates (64 MiB and its indices) */
     MARGIN = 256 << 20,
     NEARLY_FULL = 16 << 20, /* bytes free on the host below which EIO is taken for a short write */
-    RUN_LEAST = 4,          /* pages: smaller holes only fragment the file */
-    WALK_MAX = 1 << 20,     /* free pages looked at in one step of punching */
-};
-
-/* One pass over the free list, in steps. All fields: LMDB's write lock. */
-struct punch {
-    bool active;      /* in the middle of a pass */
-    bool unsupported; /* the host can't; reported */
-    size_t key;       /* go on at this entry ... */
-    size_t below;     /* ... with the pages below this one; 0 for all */
-    size_t goal;      /* entries that could be punched when the pass began: those below */
-    size_t done;      /* the goal of the last finished pass */
-};
-
-struct ckpt_db {
-    MDB_env *env;
-    MDB_dbi tables[CKPT_TABLES];
-    char *file; /* path of data.mdb, for reports */
-    struct ckpt_report report;
-    bool writable;
-    bool refused; /* while it is opened: the reason has been reported */
-    size_t page_size;
-    struct punch punch;
 };
 
 struct ckpt_txn {
@@ -88,7 +52,7 @@ static const char *const table_names[CKPT_TABLES] = {
     [CKPT_TABLE_POLICIES] = "policies",
 };
 
-static enum ckpt_err from_mdb(int rc)
+enum ckpt_err ckpt_db_err(int rc)
 {
     switch (rc) {
     case MDB_SUCCESS:
@@ -118,7 +82,7 @@ static enum ckpt_err from_mdb(int rc)
     }
 }
 
-static int data_fd(const struct ckpt_db *db)
+int ckpt_db_fd(const struct ckpt_db *db)
 {
     mdb_filehandle_t fd = -1;
     return mdb_env_get_fd(db->env, &fd) == MDB_SUCCESS ? fd : -1;
@@ -128,13 +92,13 @@ static int data_fd(const struct ckpt_db *db)
 static enum ckpt_err from_mdb_write(const struct ckpt_db *db, int rc)
 {
     struct statvfs host;
-    if (rc == EIO && ckpt_host_fstatvfs(data_fd(db), &host) == 0) {
+    if (rc == EIO && ckpt_host_fstatvfs(ckpt_db_fd(db), &host) == 0) {
         uint64_t blocks = geteuid() == 0 ? host.f_bfree : host.f_bavail;
         if (blocks * host.f_frsize < NEARLY_FULL) {
             return CKPT_ERR_NOSPC;
         }
     }
-    return from_mdb(rc);
+    return ckpt_db_err(rc);
 }
 
 /* ---- Opening ---- */
@@ -146,10 +110,10 @@ static enum ckpt_err lengths(const struct ckpt_db *db, uint64_t *have, uint64_t 
     struct stat st;
     int rc = mdb_env_info(db->env, &info);
     if (rc != MDB_SUCCESS) {
-        return from_mdb(rc);
+        return ckpt_db_err(rc);
     }
     /* After the info: a writer in another process only makes the file longer. */
-    if (ckpt_host_fstat(data_fd(db), &st) != 0) {
+    if (ckpt_host_fstat(ckpt_db_fd(db), &st) != 0) {
         return ckpt_err_from_errno(errno);
     }
     *have = (uint64_t)st.st_size;
@@ -167,7 +131,7 @@ static enum ckpt_err check_length(struct ckpt_db *db)
     uint64_t need = 0;
     int rc = mdb_env_stat(db->env, &stat);
     if (rc != MDB_SUCCESS) {
-        return from_mdb(rc);
+        return ckpt_db_err(rc);
     }
     db->page_size = stat.ms_psize;
     enum ckpt_err err = lengths(db, &have, &need);
@@ -191,7 +155,7 @@ static enum ckpt_err keep_margin(const struct ckpt_db *db)
     if (err != CKPT_OK || have >= need + MARGIN_LEAST) {
         return err;
     }
-    int fd = data_fd(db);
+    int fd = ckpt_db_fd(db);
     if (ckpt_host_ftruncate(fd, (off_t)(need + MARGIN)) != 0 || ckpt_host_fsync(fd) != 0) {
         return ckpt_err_from_errno(errno);
     }
@@ -270,11 +234,11 @@ static enum ckpt_err open_env(struct ckpt_db *db, const char *path, size_t map_s
                      rc == ENOMEM ? " (it needs address space for twice the size of the host "
                                     "filesystem; see ulimit -v)"
                                   : "");
-        return from_mdb(rc);
+        return ckpt_db_err(rc);
     }
     int dead = 0;
     rc = mdb_reader_check(db->env, &dead);
-    return from_mdb(rc);
+    return ckpt_db_err(rc);
 }
 
 static enum ckpt_err open_tables_in(struct ckpt_db *db, struct ckpt_txn *txn, unsigned flags)
@@ -381,7 +345,7 @@ static enum ckpt_err begin(struct ckpt_db *db, bool write, struct ckpt_txn **txn
     begun->db = db;
     begun->write = write;
     int rc = mdb_txn_begin(db->env, NULL, write ? 0 : MDB_RDONLY, &begun->mdb);
-    enum ckpt_err err = from_mdb(rc);
+    enum ckpt_err err = ckpt_db_err(rc);
     if (err == CKPT_OK && write) {
         err = keep_margin(db);
     }
@@ -454,7 +418,7 @@ enum ckpt_err ckpt_db_get(struct ckpt_txn *txn, enum ckpt_table table, const voi
     if (rc == MDB_SUCCESS) {
         *value = from_val(&v);
     }
-    return from_mdb(rc);
+    return ckpt_db_err(rc);
 }
 
 static enum ckpt_err put(struct ckpt_txn *txn, enum ckpt_table table, const void *key,
@@ -505,7 +469,7 @@ enum ckpt_err ckpt_cursor_open(struct ckpt_txn *txn, enum ckpt_table table,
     int rc = mdb_cursor_open(txn->mdb, txn->db->tables[table], &opened->mdb);
     if (rc != MDB_SUCCESS) {
         free(opened);
-        return from_mdb(rc);
+        return ckpt_db_err(rc);
     }
     *cursor = opened;
     return CKPT_OK;
@@ -532,7 +496,7 @@ static enum ckpt_err move(struct ckpt_cursor *cursor, MDB_cursor_op op, MDB_val 
         *found = from_val(key);
         *value = from_val(&v);
     }
-    return from_mdb(rc);
+    return ckpt_db_err(rc);
 }
 
 enum ckpt_err ckpt_cursor_seek(struct ckpt_cursor *cursor, const void *key, size_t key_size,
@@ -569,239 +533,15 @@ enum ckpt_err ckpt_db_count(struct ckpt_txn *txn, enum ckpt_table table, uint64_
     if (rc == MDB_SUCCESS) {
         *n = stat.ms_entries;
     }
-    return from_mdb(rc);
+    return ckpt_db_err(rc);
 }
 
 enum ckpt_err ckpt_db_host_bytes(struct ckpt_db *db, uint64_t *bytes)
 {
     struct stat st;
-    if (ckpt_host_fstat(data_fd(db), &st) != 0) {
+    if (ckpt_host_fstat(ckpt_db_fd(db), &st) != 0) {
         return ckpt_err_from_errno(errno);
     }
     *bytes = (uint64_t)st.st_blocks * 512;
     return CKPT_OK;
-}
-
-/* ---- Giving free pages back ---- */
-
-/* One step of a pass. */
-struct step {
-    struct ckpt_db *db;
-    int fd;
-    size_t last_page;
-    uint64_t room;    /* pages that may still be punched */
-    uint64_t walk;    /* pages that may still be looked at */
-    uint64_t punched; /* pages */
-    bool full;        /* one of the two bounds is reached */
-};
-
-/* A line of mdb_reader_list: "pid thread txnid", "-" for a reader at rest. Covers every process. */
-static int note_reader(const char *line, void *arg)
-{
-    size_t *oldest = arg;
-    const char *last = strrchr(line, ' ');
-    char *end = NULL;
-    if (last != NULL && last[1] >= '0' && last[1] <= '9') {
-        unsigned long long id = strtoull(last + 1, &end, 10);
-        if (id < *oldest) {
-            *oldest = (size_t)id;
-        }
-    }
-    return 0;
-}
-
-/* Entries of the free list below *LIMIT may be punched. SNAPSHOT sees the last commit. */
-static enum ckpt_err punch_limit(MDB_env *env, MDB_txn *snapshot, size_t *limit)
-{
-    int dead = 0;
-    size_t last = mdb_txn_id(snapshot);
-    size_t oldest = last;
-    int rc = mdb_reader_check(env, &dead);
-    if (rc == MDB_SUCCESS) {
-        rc = mdb_reader_list(env, note_reader, &oldest);
-    }
-    if (rc < 0) {
-        return from_mdb(rc);
-    }
-    /* Not those of the last commit and of the one before. */
-    size_t settled = last > 0 ? last - 1 : 0;
-    *limit = oldest < settled ? oldest : settled;
-    return CKPT_OK;
-}
-
-/* Punches the pages LOW..HIGH or, when there is too little room, the upper part of them; *LOW is
-   then raised to the lowest page punched. */
-static enum ckpt_err punch_run(struct step *step, size_t *low, size_t high)
-{
-    struct ckpt_db *db = step->db;
-    size_t pages = high - *low + 1;
-    if (pages < RUN_LEAST) {
-        return CKPT_OK;
-    }
-    off_t offset = (off_t)(*low * db->page_size);
-    off_t size = (off_t)(pages * db->page_size);
-    /* Holes already? The file offset is free for use: only the holder of the write lock writes. */
-    off_t data = ckpt_host_lseek(step->fd, offset, SEEK_DATA);
-    if (data >= offset + size || (data < 0 && errno == ENXIO)) {
-        return CKPT_OK;
-    }
-    if (pages > step->room && pages - step->room >= RUN_LEAST) {
-        *low += pages - step->room;
-        pages = step->room;
-        offset = (off_t)(*low * db->page_size);
-        size = (off_t)(pages * db->page_size);
-    }
-    if (ckpt_host_fallocate(step->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) !=
-        0) {
-        return errno == EOPNOTSUPP || errno == ENOSYS ? CKPT_ERR_UNSUPPORTED
-                                                      : ckpt_err_from_errno(errno);
-    }
-    step->punched += pages;
-    step->room -= pages < step->room ? pages : step->room;
-    step->full = step->room < RUN_LEAST;
-    return CKPT_OK;
-}
-
-static size_t listed(const MDB_val *list, size_t i)
-{
-    size_t value;
-    memcpy(&value, (const char *)list->mv_data + i * sizeof value, sizeof value);
-    return value;
-}
-
-/* The pages below BELOW (0 for all) of one entry. When the step is full, *BELOW is where to go on.
- */
-static enum ckpt_err punch_entry(struct step *step, const MDB_val *list, size_t *below)
-{
-    size_t slots = list->mv_size / sizeof(size_t);
-    size_t count = slots > 0 ? listed(list, 0) : SIZE_MAX;
-    if (count >= slots) {
-        return CKPT_ERR_CORRUPT;
-    }
-    size_t i = 1;
-    while (i <= count && !step->full) {
-        size_t high = listed(list, i);
-        size_t low = high;
-        size_t first = i++;
-        if (*below != 0 && high >= *below) {
-            continue;
-        }
-        while (i <= count && listed(list, i) == low - 1) {
-            low--;
-            i++;
-        }
-        if (low < 2 || high > step->last_page) {
-            return CKPT_ERR_CORRUPT;
-        }
-        enum ckpt_err err = punch_run(step, &low, high);
-        if (err != CKPT_OK) {
-            return err;
-        }
-        *below = low;
-        step->walk -= i - first < step->walk ? i - first : step->walk;
-        step->full = step->full || step->walk == 0;
-    }
-    return CKPT_OK;
-}
-
-/* Goes on with the pass over the entries below LIMIT until the step is full or the pass is over. */
-static enum ckpt_err punch_walk(struct step *step, MDB_cursor *cursor, size_t limit)
-{
-    struct punch *punch = &step->db->punch;
-    size_t start = punch->key;
-    MDB_val key = {.mv_size = sizeof start, .mv_data = &start};
-    MDB_val list;
-    int rc = mdb_cursor_get(cursor, &key, &list, MDB_SET_RANGE);
-    while (rc == MDB_SUCCESS) {
-        size_t id;
-        if (key.mv_size != sizeof id) {
-            return CKPT_ERR_CORRUPT;
-        }
-        memcpy(&id, key.mv_data, sizeof id);
-        if (id >= limit) {
-            break;
-        }
-        if (id != punch->key) {
-            punch->below = 0;
-        }
-        punch->key = id;
-        enum ckpt_err err = punch_entry(step, &list, &punch->below);
-        if (err != CKPT_OK || step->full) {
-            return err;
-        }
-        rc = mdb_cursor_get(cursor, &key, &list, MDB_NEXT);
-    }
-    if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND) {
-        return from_mdb(rc);
-    }
-    punch->active = false;
-    punch->done = punch->goal;
-    return CKPT_OK;
-}
-
-static void punch_cannot(struct ckpt_db *db)
-{
-    db->punch.unsupported = true;
-    ckpt_reportf(&db->report, CKPT_WARNING,
-                 "%s: the host filesystem can't punch holes, so the space of forgotten versions is "
-                 "used again but not given back; put the store on ext4, XFS or btrfs",
-                 db->file);
-}
-
-enum ckpt_err ckpt_db_punch(struct ckpt_db *db, uint64_t max_bytes, uint64_t *punched, bool *more)
-{
-    MDB_txn *lock = NULL;
-    MDB_txn *snapshot = NULL;
-    MDB_cursor *cursor = NULL;
-    MDB_envinfo info;
-    size_t limit = 0;
-    struct step step = {.db = db, .fd = data_fd(db), .walk = WALK_MAX};
-    struct punch *punch = &db->punch;
-
-    /* The order matters: the lock first, so that the snapshot is and stays the last commit. */
-    enum ckpt_err err = from_mdb(mdb_txn_begin(db->env, NULL, 0, &lock));
-    if (err == CKPT_OK && punch->unsupported) {
-        err = CKPT_ERR_UNSUPPORTED;
-    }
-    if (err == CKPT_OK) {
-        err = from_mdb(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &snapshot));
-    }
-    if (err == CKPT_OK) {
-        err = punch_limit(db->env, snapshot, &limit);
-    }
-    if (err == CKPT_OK) {
-        err = from_mdb(mdb_env_info(db->env, &info));
-    }
-    if (err != CKPT_OK) {
-        goto out;
-    }
-    step.last_page = info.me_last_pgno;
-    step.room = max_bytes / db->page_size > RUN_LEAST ? max_bytes / db->page_size : RUN_LEAST;
-    if (!punch->active && limit > punch->done) {
-        *punch = (struct punch){.active = true, .goal = limit, .done = punch->done};
-    }
-    if (punch->active) {
-        err = from_mdb(mdb_cursor_open(snapshot, 0, &cursor));
-        if (err == CKPT_OK) {
-            err = punch_walk(&step, cursor, limit);
-        }
-    }
-    if (err == CKPT_ERR_UNSUPPORTED) {
-        punch_cannot(db);
-    }
-    if (err == CKPT_OK) {
-        *punched = step.punched * db->page_size;
-        *more = punch->active || limit > punch->done;
-    }
-out:
-    if (cursor != NULL) {
-        mdb_cursor_close(cursor);
-    }
-    if (snapshot != NULL) {
-        mdb_txn_abort(snapshot);
-    }
-    if (lock != NULL) {
-        mdb_txn_abort(lock);
-    }
-    return err;
 }

@@ -1,6 +1,6 @@
 /*
- * The database: named tables of ordered byte keys in one LMDB environment. The only file that knows
- * lmdb.h is db.c.
+ * The database: named tables of ordered byte keys in one LMDB environment. Only db*.c know
+ * lmdb.h, through db_parts.h.
  *
  * Values returned by get and by cursors live until the next change in the same transaction or until
  * its end. Every function may return NOMEM, IO, NOSPC, CORRUPT.
