@@ -1,7 +1,8 @@
 /*
  * The parts of the database and what they share.
  *
- *     db.c         opening; transactions and entries
+ *     db.c         transactions and entries; LMDB's errors
+ *     db_open.c    opening, and the length of the file
  *     db_punch.c   free pages go back to the host
  */
 #ifndef CKPT_STORE_DB_PARTS_H
@@ -31,10 +32,21 @@ struct ckpt_db {
     struct ckpt_punch punch;
 };
 
-/* What a return code of LMDB says: OK, one of the errors that db.h names, or what an errno stands for. */
+struct ckpt_txn {
+    MDB_txn *mdb;
+    struct ckpt_db *db;
+    bool write;
+};
+
+/* What a return code of LMDB says: one of its own (NOT_FOUND, EXISTS, NOSPC for a full map, CORRUPT ...) or an errno. */
 CKPT_MUST_USE enum ckpt_err ckpt_db_err(int rc);
+/* The same when something was to be written: NOSPC also for the EIO that LMDB says on a full host. */
+CKPT_MUST_USE enum ckpt_err ckpt_db_write_err(const struct ckpt_db *db, int rc);
 
 /* The descriptor of data.mdb, which remains LMDB's to close; -1 when there is none. */
 int ckpt_db_fd(const struct ckpt_db *db);
+
+/* Keeps the sparse margin behind the last page (db_open.c); with the write lock. NOSPC, IO. */
+CKPT_MUST_USE enum ckpt_err ckpt_db_keep_margin(const struct ckpt_db *db);
 
 #endif
