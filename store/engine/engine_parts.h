@@ -6,7 +6,8 @@
  *     commands.c   what others have it do: forget, demote
  *     flush.c      waiting for it, and what waits
  *     pending.c    the queue: pending/ and its picture in memory
- *     ingest.c     a pending file becomes a version
+ *     ingest.c     a pending file becomes a version,
+ *                  with ingest_batch.c (the transaction, which several files may share)
  *     origin.c     which process wrote a file, and which checkpoint it was trained from
  *     dirid.c      directory ids and their rows
  *     wanted.c     which closed files become versions
@@ -315,7 +316,7 @@ void ckpt_origin_publish(struct ckpt_engine *engine, uint64_t sequence, const st
    known, or CKPT_ORIGIN_CAPTURES captures ago. The caller releases *OUT. */
 bool ckpt_origin_of_capture(struct ckpt_engine *engine, uint64_t sequence, struct ckpt_origin_info *out);
 
-/* ---- ingest.c; engine thread ---- */
+/* ---- ingest*.c; engine thread ---- */
 
 struct ckpt_ingest;
 CKPT_MUST_USE enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest **ingest);

@@ -1,89 +1,30 @@
 /*
  * Ingest: a pending file becomes chunks, a recipe and a version.
  *
- * The engine's thread plans the cuts (container.c, plan.c), chooses what the chunks may be differences from (base.c), and commits
- * what comes out of the pipeline. Chunks go into the database in transactions of at most BATCH_BYTES; those of an unfinished
- * file are booked as garbage with each commit (store/DESIGN.md), and the last transaction turns them into a version. Small
- * files share a transaction.
+ * The engine's thread plans the cuts (container.c, plan.c), chooses what the chunks may be differences from (base.c), and
+ * commits what comes out of the pipeline. Chunks go into the database in transactions of at most CKPT_BATCH_BYTES
+ * (ingest_batch.c); those of an unfinished file are booked as garbage with each commit (store/DESIGN.md), and the last
+ * transaction turns them into a version. Small files share a transaction.
  */
 #include "catalog/catalog_txn.h"
 #include "common/live.h"
-#include "engine_parts.h"
 #include "file/base.h"
 #include "file/pipeline.h"
 #include "file/plan.h"
 #include "format/container.h"
+#include "ingest_parts.h"
 #include "object/garbage.h"
-#include "object/internal.h"
 #include "object/object.h"
-#include "object/recipe.h"
 #include <ckpt/host.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
-#ifdef CKPT_FAULT
-    BATCH_BYTES = 1 << 20, /* several in a file that a test makes a thousand times */
-#else
-    BATCH_BYTES = 32 << 20,
-#endif
-    BATCH_JOBS = 256,
     PAGE_BYTES = 4096, /* of the database: a record fills whole ones */
     /* A file from here on is worth a commit of what stands before it, because only what is committed can be its base. */
     BASE_MIN = 256 << 10,
-    /* A write within one tick of the clock after a stamp would not show in mtime. */
-    TICK_NS = 20 * 1000 * 1000,
-};
-
-/* A file whose version stands in the open transaction. */
-struct published {
-    struct ckpt_job *job;
-    int fd;
-    struct ckpt_stamp stamp;
-};
-
-/* A chunk of the file in work, for what it costs. */
-struct cost {
-    struct ckpt_id id;
-    uint32_t record_size;
-};
-
-/* Where bytes of a chunk, or a hole, stand in the file in work. */
-struct place {
-    uint64_t offset;
-    uint64_t size;
-    uint32_t chunk;
-    uint32_t at;
-};
-
-struct ckpt_ingest {
-    struct ckpt_engine *engine;
-    struct ckpt_store *store;
-    struct ckpt_pipeline *pipeline;
-
-    struct ckpt_txn *txn; /* NULL between batches */
-    uint64_t batch_bytes; /* record bytes added in it */
-    struct published published[BATCH_JOBS];
-    unsigned publishing;
-
-    /* The file in work. */
-    uint64_t file_size;
-    bool measuring;    /* nothing is stored, only counted in EXPECTED */
-    uint64_t expected; /* at most so many bytes will be new in the database */
-    struct ckpt_recipe recipe;
-    struct place *places;
-    size_t places_count;
-    size_t places_room;
-    struct cost *costs;
-    size_t costs_count;
-    size_t costs_room;
-    uint64_t added;
-    size_t booked;          /* costs[0..booked) are held by garbage rows */
-    uint64_t *rows;         /* their keys */
-    size_t rows_count;
 };
 
 enum ckpt_err ckpt_ingest_create(struct ckpt_engine *engine, struct ckpt_ingest **ingest)
@@ -115,128 +56,6 @@ void ckpt_ingest_free(struct ckpt_ingest *in)
     free(in->rows);
     ckpt_recipe_clear(&in->recipe);
     free(in);
-}
-
-/* ---- the transaction ---- */
-
-/* Host bytes that must be free for BYTES more in the database. */
-static uint64_t needed(uint64_t bytes)
-{
-    return bytes + bytes / 8 + CKPT_SPARE_BYTES;
-}
-
-static enum ckpt_err begin(struct ckpt_ingest *in)
-{
-    if (in->txn != NULL) {
-        return CKPT_OK;
-    }
-    if (ckpt_store_stopped(in->store)) {
-        return CKPT_ERR_STOPPED;
-    }
-    /* LMDB answers a full disk in the middle of a commit with an I/O error: look before. */
-    struct ckpt_space space;
-    enum ckpt_err err = ckpt_store_space(in->store, &space);
-    if (err != CKPT_OK) {
-        return err;
-    }
-    uint64_t rest = in->expected > in->added ? in->expected - in->added : 0;
-    if (space.host_free < needed(rest < BATCH_BYTES ? rest : BATCH_BYTES)) {
-        return CKPT_ERR_NOSPC;
-    }
-    in->batch_bytes = 0;
-    err = ckpt_store_begin(in->store, &in->txn);
-    /* Before the versions: what was seen of a file before is older than they are. */
-    return err == CKPT_OK ? ckpt_stamps_put(in->engine, in->txn) : err;
-}
-
-/* Jobs whose transaction has come to nothing are queued as before; as failed when that was no fault of a full disk or
-   of another job. */
-static void unpublish(struct ckpt_ingest *in, bool failed)
-{
-    pthread_mutex_lock(&in->engine->lock);
-    for (unsigned i = 0; i < in->publishing; i++) {
-        in->published[i].job->running = false;
-        in->published[i].job->recorded = false;
-        in->published[i].job->failed |= failed;
-    }
-    pthread_cond_broadcast(&in->engine->quiet);
-    pthread_mutex_unlock(&in->engine->lock);
-    for (unsigned i = 0; i < in->publishing; i++) {
-        ckpt_host_close(in->published[i].fd);
-    }
-    in->publishing = 0;
-}
-
-static void abort_batch(struct ckpt_ingest *in)
-{
-    ckpt_txn_abort(in->txn);
-    in->txn = NULL;
-    unpublish(in, false);
-}
-
-/* After the pending link has gone: how the live file looks while it is known to equal its version. */
-static void stamp_live(struct ckpt_ingest *in, const struct published *p)
-{
-    struct ckpt_engine *engine = in->engine;
-    struct stat st;
-    struct ckpt_stamp stamp = {0};
-    uint64_t hot_bytes = 0;
-    if (ckpt_host_fstat(p->fd, &st) != 0) {
-        return;
-    }
-    if (st.st_nlink > 0) {
-        struct ckpt_stamp now = ckpt_stamp_of(&st);
-        const struct ckpt_engine_hooks *hooks = &engine->config.hooks;
-        bool writing =
-            hooks->writing != NULL && hooks->writing(engine->config.hooks_arg, st.st_dev, st.st_ino);
-        hot_bytes = (uint64_t)st.st_blocks * 512;
-        if (!writing && now.ino == p->stamp.ino && now.size == p->stamp.size &&
-            now.mtime_ns == p->stamp.mtime_ns &&
-            ckpt_realtime_ns() - now.mtime_ns > TICK_NS) {
-            stamp = now;
-        }
-        stamp.ino = now.ino;
-    }
-    ckpt_stamp_save(engine, p->job->dir, p->job->name, &stamp, hot_bytes);
-}
-
-static void finish(struct ckpt_ingest *in, struct published *p)
-{
-    struct stat before;
-    bool known = ckpt_host_fstat(p->fd, &before) == 0;
-    in->engine->recorded++;
-    ckpt_pending_finish(in->engine, p->job);
-    if (known) {
-        ckpt_touched(in->engine, &before, p->fd);
-    }
-    stamp_live(in, p);
-    ckpt_host_close(p->fd);
-    free(p->job);
-}
-
-enum ckpt_err ckpt_ingest_commit(struct ckpt_ingest *in)
-{
-    if (in->txn == NULL) {
-        return CKPT_OK;
-    }
-    enum ckpt_err err = ckpt_txn_commit(in->txn);
-    in->txn = NULL;
-    if (err == CKPT_ERR_IO) {
-        ckpt_store_stop(in->store, "a commit of the database failed");
-    } else if (err != CKPT_OK && err != CKPT_ERR_NOSPC) {
-        ckpt_reportf(CKPT_REPORT(in->engine), CKPT_ERROR,
-                     "%s: closed files could not be recorded: %s; they stay in pending/ and are tried again",
-                     ckpt_store_path(in->store), ckpt_err_text(err));
-    }
-    if (err != CKPT_OK) {
-        unpublish(in, err != CKPT_ERR_NOSPC);
-        return err;
-    }
-    for (unsigned i = 0; i < in->publishing; i++) {
-        finish(in, &in->published[i]);
-    }
-    in->publishing = 0;
-    return CKPT_OK;
 }
 
 /* ---- chunks ---- */
@@ -274,22 +93,22 @@ static enum ckpt_err add_cost(struct ckpt_ingest *in, const struct ckpt_id *id, 
 {
     if (in->costs_count == in->costs_room) {
         size_t room = in->costs_room == 0 ? 1024 : 2 * in->costs_room;
-        struct cost *costs = realloc(in->costs, room * sizeof *costs);
+        struct ckpt_ingest_cost *costs = realloc(in->costs, room * sizeof *costs);
         if (costs == NULL) {
             return CKPT_ERR_NOMEM;
         }
         in->costs = costs;
         in->costs_room = room;
     }
-    in->costs[in->costs_count++] = (struct cost){.id = *id, .record_size = record_size};
+    in->costs[in->costs_count++] = (struct ckpt_ingest_cost){.id = *id, .record_size = record_size};
     return CKPT_OK;
 }
 
-static enum ckpt_err add_place(struct ckpt_ingest *in, const struct place *place)
+static enum ckpt_err add_place(struct ckpt_ingest *in, const struct ckpt_ingest_place *place)
 {
     if (in->places_count == in->places_room) {
         size_t room = in->places_room == 0 ? 1024 : 2 * in->places_room;
-        struct place *places = realloc(in->places, room * sizeof *places);
+        struct ckpt_ingest_place *places = realloc(in->places, room * sizeof *places);
         if (places == NULL) {
             return CKPT_ERR_NOMEM;
         }
@@ -307,7 +126,7 @@ static enum ckpt_err note_chunk(struct ckpt_ingest *in, const struct ckpt_produc
                                       .size = (uint32_t)product->draft->raw_size,
                                       .width = product->width,
                                       .key = product->key};
-    struct place place = {.chunk = (uint32_t)in->recipe.chunk_count};
+    struct ckpt_ingest_place place = {.chunk = (uint32_t)in->recipe.chunk_count};
     enum ckpt_err err = ckpt_recipe_add(&in->recipe, &chunk);
     for (size_t i = 0; err == CKPT_OK && i < product->count; i++) {
         place.offset = product->pieces[i].offset;
@@ -322,7 +141,7 @@ static enum ckpt_err commit_chunk(struct ckpt_ingest *in, const struct ckpt_prod
 {
     uint32_t added = 0;
     uint32_t record_size = 0;
-    enum ckpt_err err = begin(in);
+    enum ckpt_err err = ckpt_ingest_begin(in);
     if (err == CKPT_OK) {
         err = ckpt_object_commit(in->store, in->engine->codec, in->txn, product->draft, &added,
                                  &record_size);
@@ -338,7 +157,7 @@ static enum ckpt_err commit_chunk(struct ckpt_ingest *in, const struct ckpt_prod
     }
     in->added += added;
     in->batch_bytes += added;
-    if (in->batch_bytes >= BATCH_BYTES) {
+    if (in->batch_bytes >= CKPT_BATCH_BYTES) {
         err = book(in);
         if (err == CKPT_OK) {
             err = ckpt_ingest_commit(in);
@@ -357,7 +176,7 @@ static enum ckpt_err take_product(struct ckpt_ingest *in, const struct ckpt_prod
     if (product->draft != NULL) {
         return commit_chunk(in, product);
     }
-    struct place hole = {
+    struct ckpt_ingest_place hole = {
         .offset = product->hole_offset, .size = product->hole_size, .chunk = CKPT_HOLE};
     return add_place(in, &hole);
 }
@@ -431,8 +250,8 @@ static enum ckpt_err take_file(struct ckpt_ingest *in, const struct ckpt_job *jo
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct place *one = a;
-    const struct place *other = b;
+    const struct ckpt_ingest_place *one = a;
+    const struct ckpt_ingest_place *other = b;
     return one->offset < other->offset ? -1 : one->offset > other->offset;
 }
 
@@ -444,7 +263,7 @@ static enum ckpt_err complete_recipe(struct ckpt_ingest *in)
         qsort(in->places, in->places_count, sizeof *in->places, by_offset);
     }
     for (size_t i = 0; err == CKPT_OK && i < in->places_count; i++) {
-        const struct place *place = &in->places[i];
+        const struct ckpt_ingest_place *place = &in->places[i];
         assert(place->offset == in->recipe.size);
         err = ckpt_recipe_append(&in->recipe, place->chunk, place->at, place->size);
     }
@@ -456,7 +275,9 @@ static enum ckpt_err complete_recipe(struct ckpt_ingest *in)
 
 static int by_id(const void *a, const void *b)
 {
-    return memcmp(&((const struct cost *)a)->id, &((const struct cost *)b)->id, sizeof(struct ckpt_id));
+    const struct ckpt_ingest_cost *one = a;
+    const struct ckpt_ingest_cost *other = b;
+    return memcmp(&one->id, &other->id, sizeof one->id);
 }
 
 /* Record bytes of the distinct chunks. */
@@ -570,7 +391,7 @@ static bool unchanged(struct ckpt_ingest *in, const struct ckpt_job *job, const 
 static enum ckpt_err publish(struct ckpt_ingest *in, struct ckpt_job *job, int fd,
                              const struct stat *st)
 {
-    enum ckpt_err err = begin(in);
+    enum ckpt_err err = ckpt_ingest_begin(in);
     if (err != CKPT_OK) {
         return err;
     }
@@ -595,7 +416,7 @@ static enum ckpt_err publish(struct ckpt_ingest *in, struct ckpt_job *job, int f
     }
     if (err == CKPT_OK) {
         in->published[in->publishing++] =
-            (struct published){.job = job, .fd = fd, .stamp = ckpt_stamp_of(st)};
+            (struct ckpt_ingest_published){.job = job, .fd = fd, .stamp = ckpt_stamp_of(st)};
     }
     return err;
 }
@@ -607,7 +428,7 @@ static void give_up_file(struct ckpt_ingest *in, enum ckpt_err why)
     in->engine->sweep = true;
     bool only_this_file = why == CKPT_ERR_CHANGED;
     if (!only_this_file || (in->txn != NULL && book(in) != CKPT_OK)) {
-        abort_batch(in);
+        ckpt_ingest_abort(in);
     }
 }
 
@@ -627,7 +448,7 @@ static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, i
     uint64_t room = space.host_free > open_batch ? space.host_free - open_batch : 0;
     in->expected = in->file_size;
     job->lacks_space = false;
-    if (room >= needed(in->file_size)) {
+    if (room >= ckpt_ingest_room(in->file_size)) {
         return CKPT_OK;
     }
     if (job->measured_at != in->engine->recorded) {
@@ -639,7 +460,7 @@ static enum ckpt_err check_space(struct ckpt_ingest *in, struct ckpt_job *job, i
         job->measured_at = in->engine->recorded;
     }
     in->expected = job->measured;
-    if (err == CKPT_OK && room < needed(job->measured)) {
+    if (err == CKPT_OK && room < ckpt_ingest_room(job->measured)) {
         job->lacks_space = true;
         err = CKPT_ERR_NOSPC;
     }
@@ -705,7 +526,7 @@ enum ckpt_err ckpt_ingest_file(struct ckpt_ingest *in, struct ckpt_job *job)
         ckpt_host_close(fd);
         return err;
     }
-    if (in->publishing == BATCH_JOBS || in->batch_bytes >= BATCH_BYTES) {
+    if (in->publishing == CKPT_BATCH_JOBS || in->batch_bytes >= CKPT_BATCH_BYTES) {
         return ckpt_ingest_commit(in);
     }
     return CKPT_OK;
