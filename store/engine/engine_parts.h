@@ -7,7 +7,7 @@
  *     flush.c      waiting for it, and what waits
  *     pending.c    the queue: pending/ and its picture in memory
  *     ingest.c     a pending file becomes a version,
- *                  with ingest_batch.c (the transaction, which several files may share)
+ *                  with ingest_chunks.c (its bytes) and ingest_batch.c (the transaction, which files may share)
  *     origin.c     which process wrote a file, and which checkpoint it was trained from
  *     dirid.c      directory ids and their rows
  *     wanted.c     which closed files become versions

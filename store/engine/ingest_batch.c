@@ -1,6 +1,6 @@
 /*
- * Ingest: the transaction, a batch. It has a part of a big file, or several small ones. A file is done only when the one
- * with its version is committed: then its entry in pending/ goes, and the live file gets its stamp.
+ * Ingest: the transaction, a batch. It has a part of a big file, or several small ones. A file is done only when the
+ * one with its version is committed; then its entry in pending/ goes, and the live file gets its stamp.
  */
 #include "ingest_parts.h"
 #include "object/internal.h"

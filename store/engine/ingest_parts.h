@@ -2,6 +2,7 @@
  * The parts of ingest and what they share. Engine thread.
  *
  *     ingest.c          a pending file becomes a version
+ *     ingest_chunks.c   its bytes become chunks, and the places of these its recipe
  *     ingest_batch.c    the transaction: begun, committed, given up
  */
 #ifndef CKPT_STORE_INGEST_PARTS_H
@@ -68,13 +69,27 @@ struct ckpt_ingest {
     size_t rows_count;
 };
 
+/* ---- ingest_chunks.c ---- */
+
+/* Puts the chunks of the job's file FD, which was like ST, into the database, in as many transactions as it takes, and
+   notes them and their places; when measuring it only adds up what would be new. What stands in the open transaction is
+   committed before a big file. CHANGED: the file is shorter than it was. */
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_take_file(struct ckpt_ingest *in, const struct ckpt_job *job, int fd,
+                                                  const struct stat *st);
+
+/* Books what the open transaction references as garbage, so that a crash before the file is done leaks nothing. */
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_book(struct ckpt_ingest *in);
+
+/* When the file has been taken: completes its recipe with the places of the chunks. */
+CKPT_MUST_USE enum ckpt_err ckpt_ingest_complete_recipe(struct ckpt_ingest *in);
+
 /* ---- ingest_batch.c ---- */
 
 /* Host bytes that must be free for BYTES more in the database. */
 uint64_t ckpt_ingest_room(uint64_t bytes);
 
-/* Begins a transaction where there is none. STOPPED. NOSPC: there isn't the room for what the file in work may still add.
-   Also after an error there may be one, for the caller to abort. */
+/* Begins a transaction where there is none. STOPPED. NOSPC: there isn't the room for what the file in work may still
+   add. Also after an error there may be one, for the caller to abort. */
 CKPT_MUST_USE enum ckpt_err ckpt_ingest_begin(struct ckpt_ingest *in);
 
 /* Aborts the transaction, if there is one; its jobs are queued as before. */

@@ -330,7 +330,7 @@ static void test_a_read_that_fails_is_an_io_error(void **state)
 
 /* ---- States ---- */
 
-/* The recipe that a file gets, as ingest.c makes it, without a store. */
+/* The recipe that a file gets, as ingest_chunks.c makes it, without a store. */
 static void recipe_of(const char *name, struct ckpt_recipe *recipe)
 {
     size_t n = 0;
