@@ -4,6 +4,9 @@
  * A put has two halves so that the work is done by many threads and the writing by one:
  * ckpt_object_prepare (any thread, its own read transaction) hashes, looks up, compares, encodes;
  * ckpt_object_commit (the writer) takes a reference or inserts the record.
+ *
+ *     object.c        putting and reading
+ *     object_refs.c   the references to each; the last one takes it along
  */
 #ifndef CKPT_STORE_OBJECT_H
 #define CKPT_STORE_OBJECT_H
@@ -65,9 +68,11 @@ CKPT_MUST_USE enum ckpt_err ckpt_object_commit(struct ckpt_store *store, struct 
 CKPT_MUST_USE enum ckpt_err ckpt_object_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
                                              struct ckpt_refs *out);
 
-/* Puts the row as it is, for an upgrade. */
+/* Puts the row as it is, without a look at the object. insert: EXISTS when there is one. */
 CKPT_MUST_USE enum ckpt_err ckpt_object_put_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
                                                  const struct ckpt_refs *refs);
+CKPT_MUST_USE enum ckpt_err ckpt_object_insert_refs(struct ckpt_txn *txn, const struct ckpt_id *id,
+                                                    const struct ckpt_refs *refs);
 
 /* One more reference to a stored object. NOT_FOUND. */
 CKPT_MUST_USE enum ckpt_err ckpt_object_ref(struct ckpt_txn *txn, const struct ckpt_id *id);
