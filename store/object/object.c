@@ -1,23 +1,17 @@
 /*
- * Objects: the table objects, what is put into it and read from it; and (for the counters) the table meta.
+ * Objects: the table objects, what is put into it and read from it.
  *
  * What a draft's scratch holds between prepare and commit: the encoded record when the object
  * looked new, else the 64 header bytes of the stored record that was compared and found equal. The
  * header holds id, lengths and the payload's checksum, so commit recognises the record that prepare
  * has compared without decoding it again.
  */
-#include "common/bytes.h"
 #include "internal.h"
 #include "lineage.h"
 #include "object.h"
 #include <string.h>
 
 enum { SALT_MAX = 255 };
-
-static const char counters_key[] = "counters";
-
-/* u64 logical, unique, stored, objects, versions. */
-enum { COUNTERS_SIZE = 5 * 8 };
 
 /* What stands in the objects table under the id of a draft. */
 enum found { FOUND_NOTHING, FOUND_SAME, FOUND_OTHER };
@@ -413,45 +407,4 @@ enum ckpt_err ckpt_object_read(struct ckpt_store *store, struct ckpt_codec *code
         return CKPT_ERR_CORRUPT;
     }
     return ckpt_object_decode(store, codec, txn, &record, buf);
-}
-
-enum ckpt_err ckpt_counters_get(struct ckpt_txn *txn, struct ckpt_counters *out)
-{
-    struct ckpt_slice value;
-    enum ckpt_err err =
-        ckpt_db_get(txn, CKPT_TABLE_META, counters_key, sizeof counters_key - 1, &value);
-    if (err == CKPT_ERR_NOT_FOUND) { /* nothing has been counted yet */
-        *out = (struct ckpt_counters){0};
-        return CKPT_OK;
-    }
-    if (err != CKPT_OK) {
-        return err;
-    }
-    if (value.size != COUNTERS_SIZE) {
-        return CKPT_ERR_CORRUPT;
-    }
-    const uint8_t *p = value.data;
-    out->logical = ckpt_get_le64(p);
-    out->unique = ckpt_get_le64(p + 8);
-    out->stored = ckpt_get_le64(p + 16);
-    out->objects = ckpt_get_le64(p + 24);
-    out->versions = ckpt_get_le64(p + 32);
-    return CKPT_OK;
-}
-
-enum ckpt_err ckpt_counters_add(struct ckpt_txn *txn, const struct ckpt_counters *difference)
-{
-    uint8_t row[COUNTERS_SIZE];
-    struct ckpt_counters now;
-    enum ckpt_err err = ckpt_counters_get(txn, &now);
-    if (err != CKPT_OK) {
-        return err;
-    }
-    ckpt_put_le64(row, now.logical + difference->logical);
-    ckpt_put_le64(row + 8, now.unique + difference->unique);
-    ckpt_put_le64(row + 16, now.stored + difference->stored);
-    ckpt_put_le64(row + 24, now.objects + difference->objects);
-    ckpt_put_le64(row + 32, now.versions + difference->versions);
-    return ckpt_db_put(txn, CKPT_TABLE_META, counters_key, sizeof counters_key - 1, row,
-                       sizeof row);
 }

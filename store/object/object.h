@@ -5,8 +5,9 @@
  * ckpt_object_prepare (any thread, its own read transaction) hashes, looks up, compares, encodes;
  * ckpt_object_commit (the writer) takes a reference or inserts the record.
  *
- *     object.c        putting and reading
- *     object_refs.c   the references to each; the last one takes it along
+ *     object.c            putting and reading
+ *     object_refs.c       the references to each; the last one takes it along
+ *     object_counters.c   objects, versions and bytes in all
  */
 #ifndef CKPT_STORE_OBJECT_H
 #define CKPT_STORE_OBJECT_H
