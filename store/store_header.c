@@ -138,7 +138,7 @@ enum ckpt_err ckpt_store_header_read(const char *dir, int dirfd, const struct ck
         err = CKPT_ERR_NOT_STORE;
     } else if (err != CKPT_OK) {
         ckpt_reportf(report, CKPT_ERROR,
-                     "%s/FORMAT: the file is damaged; put back a copy of it (it never changes)",
+                     "%s/FORMAT: the file is damaged; put back a copy of it (only an upgrade changes it)",
                      dir);
     }
     return err;
