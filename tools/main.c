@@ -51,7 +51,7 @@ static const struct command commands[] = {
      "\n"
      "  complete  everything is there and in the store\n"
      "  writing   files are missing, or being written\n"
-     "  invalid   truncated or damaged: never latest, never best\n"
+     "  invalid   truncated, damaged, or a part was forgotten: never latest, never best\n"
      "  marks     best, latest, final, pinned, #TAG; overwritten or deleted by the trainer; with --all\n"
      "            rotated (to be had back with \"ckpt undelete\") and dropped (gone, a record)\n"
      "\n"

@@ -67,7 +67,7 @@ struct ckpt_value {
 enum ckpt_status {
     CKPT_STATUS_WRITING = 0,  /* not complete: files are missing or being written */
     CKPT_STATUS_COMPLETE = 1, /* published */
-    CKPT_STATUS_INVALID = 2,  /* truncated or damaged: never latest, never best */
+    CKPT_STATUS_INVALID = 2,  /* truncated, damaged, or a part of it was forgotten: never latest, never best */
 };
 
 /* Stable numbers: they are stored. */

@@ -5,6 +5,7 @@
 #include "recognise/recognise.h"
 #include "run_rows.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -280,14 +281,32 @@ static void remove_member(struct ckpt_checkpoint *c, size_t at)
     c->n_members--;
 }
 
+/* Half a directory or set of shards is no checkpoint. */
+static void set_broken(struct ckpt_checkpoint *c, const char *name)
+{
+    char why[NAME_MAX + 32];
+    (void)snprintf(why, sizeof why, "%s was forgotten", name);
+    c->status = CKPT_STATUS_INVALID;
+    if (ckpt_text_set(&c->why, why) != CKPT_OK) {
+        free(c->why); /* what it says isn't so any more */
+        c->why = NULL;
+    }
+}
+
 bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number)
 {
     bool lost = false;
+    bool broken = false;
     for (size_t i = c->n_members; i-- > 0;) {
-        if (is_version(&c->members[i], dir, name, number)) {
+        const struct ckpt_member *m = &c->members[i];
+        if (is_version(m, dir, name, number)) {
+            broken = broken || (!m->replaced && (m->directory || m->root == 0));
             remove_member(c, i);
             lost = true;
         }
+    }
+    if (broken && c->status == CKPT_STATUS_COMPLETE) {
+        set_broken(c, name);
     }
     struct ckpt_member *back = lost ? replaced_by(c, dir, name) : NULL;
     if (back != NULL) {

@@ -25,7 +25,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_text_set(char **field, const char *text);
 struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c);
 struct ckpt_value *ckpt_checkpoint_add_value(struct ckpt_checkpoint *c);
 /* Takes version NUMBER of file NAME in directory DIR out of the members. A file that it had replaced within the checkpoint stands
-   for its name again. Without any member left the checkpoint is dropped. False: it wasn't one. NAME isn't one of C's own. */
+   for its name again. A directory or set of shards that was complete is invalid then. Without any member left the checkpoint is
+   dropped. False: it wasn't one. NAME isn't one of C's own. */
 bool ckpt_checkpoint_lose_version(struct ckpt_checkpoint *c, uint64_t dir, const char *name, uint32_t number);
 /* Sets the value of that name (made comparable by ckpt_metric_normalise); *CHANGED: it is news. It is only replaced
    by one from as good a source: what the user says, then metrics files, then the checkpoint's content, then its name. NOMEM. */

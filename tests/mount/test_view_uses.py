@@ -286,6 +286,21 @@ class InTheTool(ThreeCase):
         self.absent("epoch/1")
 
 
+    def test_forget_a_part(self):
+        for k in (30, 31):
+            layouts.save(layouts.transformers, self.dir, k)
+        self.mount.flush()
+        self.assertEqual(self.info("latest")["step"], 3100)
+        self.ckpt("forget", "run/latest/optimizer.pt")
+        self.assertEqual(self.info("latest")["step"], 3000)
+        broken = next(row for row in self.rows("--all") if row["step"] == 3100)
+        self.assertEqual((broken["state"], broken["why"]), ("invalid", "optimizer.pt was forgotten"))
+        layouts.save(layouts.transformers, self.dir, 31)
+        self.mount.flush()
+        self.assertEqual(self.info("latest")["step"], 3100)
+        self.same_file(self.path("latest", "optimizer.pt"), read(self.path("checkpoint-3100", "optimizer.pt")))
+
+
 class ManyCheckpoints(RunCase):
     COUNT = 2000
 

@@ -553,6 +553,43 @@ static void losing_a_version(void **state)
     }
 }
 
+/* Of a checkpoint with two files. */
+static void losing_a_part(void **state)
+{
+    static const struct {
+        const char *what;
+        bool directory;
+        const char *root; /* what of the path names the checkpoint */
+        bool replaced;
+        enum ckpt_status status;
+        enum ckpt_status then;
+    } cases[] = {
+        {"a file of several", false, "a.pt", false, CKPT_STATUS_COMPLETE, CKPT_STATUS_COMPLETE},
+        {"of a directory", true, "ckpt", false, CKPT_STATUS_COMPLETE, CKPT_STATUS_INVALID},
+        {"of a set of shards", false, "", false, CKPT_STATUS_COMPLETE, CKPT_STATUS_INVALID},
+        {"what was replaced", true, "ckpt", true, CKPT_STATUS_COMPLETE, CKPT_STATUS_COMPLETE},
+        {"of one that is written", true, "ckpt", false, CKPT_STATUS_WRITING, CKPT_STATUS_WRITING},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ckpt_checkpoint *c = sample_checkpoint(7, 1, 1);
+        c->status = cases[i].status;
+        (void)sample_member(c, 7, "b.pt", 1);
+        struct ckpt_member *m = sample_member(c, 7, "a.pt", 1);
+        m->directory = cases[i].directory;
+        m->root = (uint16_t)strlen(cases[i].root);
+        m->replaced = cases[i].replaced;
+        assert_true(ckpt_checkpoint_lose_version(c, 7, "a.pt", 1));
+        if (c->status != cases[i].then) {
+            fail_msg("%s: %s", cases[i].what, ckpt_status_name(c->status));
+        }
+        if (cases[i].then == CKPT_STATUS_INVALID) {
+            assert_string_equal(c->why, "a.pt was forgotten");
+        }
+        ckpt_checkpoint_free(c);
+    }
+}
+
 static void replay(const char *path, const uint8_t *bytes, size_t n, void *arg)
 {
     (void)path;
@@ -628,6 +665,7 @@ int main(void)
         cmocka_unit_test(long_names_are_compared_to_their_end),
         cmocka_unit_test(tags_are_set_once),
         cmocka_unit_test(losing_a_version),
+        cmocka_unit_test(losing_a_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
