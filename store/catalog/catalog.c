@@ -73,7 +73,7 @@ enum ckpt_err ckpt_catalog_each_version_in(struct ckpt_txn *txn, uint64_t dir, c
 {
     uint8_t prefix[CKPT_CATALOG_KEY];
     struct version_walk walk_arg = {.fn = fn, .arg = arg};
-    return walk(txn, CKPT_TABLE_VERSIONS, prefix, ckpt_catalog_version_key(prefix, dir, name, 0) - 4, version_step, &walk_arg);
+    return walk(txn, CKPT_TABLE_VERSIONS, prefix, ckpt_catalog_version_prefix(prefix, dir, name), version_step, &walk_arg);
 }
 
 enum ckpt_err ckpt_catalog_each_version(struct ckpt_store *store, uint64_t dir, const char *name,
@@ -81,7 +81,7 @@ enum ckpt_err ckpt_catalog_each_version(struct ckpt_store *store, uint64_t dir, 
 {
     uint8_t prefix[CKPT_CATALOG_KEY];
     struct version_walk walk = {.fn = fn, .arg = arg};
-    size_t n = ckpt_catalog_version_key(prefix, dir, name, 0) - 4;
+    size_t n = ckpt_catalog_version_prefix(prefix, dir, name);
     return walk_store(store, CKPT_TABLE_VERSIONS, prefix, n, version_step, &walk, NULL);
 }
 
@@ -100,7 +100,7 @@ static enum ckpt_err count_versions(struct ckpt_txn *txn, uint64_t dir, const ch
 {
     uint8_t prefix[CKPT_CATALOG_KEY];
     *count = 0;
-    return walk(txn, CKPT_TABLE_VERSIONS, prefix, ckpt_catalog_version_key(prefix, dir, name, 0) - 4, count_step,
+    return walk(txn, CKPT_TABLE_VERSIONS, prefix, ckpt_catalog_version_prefix(prefix, dir, name), count_step,
                 count);
 }
 

@@ -26,6 +26,8 @@ enum {
 size_t ckpt_catalog_name_key(uint8_t key[CKPT_CATALOG_KEY], uint64_t dir, const char *name);
 /* Of versions: directory id, name, NUL, number. A name that begins with another stands apart from it. */
 size_t ckpt_catalog_version_key(uint8_t key[CKPT_CATALOG_KEY], uint64_t dir, const char *name, uint32_t number);
+/* What the keys of all versions of a file begin with. */
+size_t ckpt_catalog_version_prefix(uint8_t key[CKPT_CATALOG_KEY], uint64_t dir, const char *name);
 
 /* Whether KEY begins with the N bytes of PREFIX. N 0: any does. */
 bool ckpt_slice_begins(const struct ckpt_slice *key, const uint8_t *prefix, size_t n);

@@ -60,6 +60,11 @@ size_t ckpt_catalog_version_key(uint8_t key[CKPT_CATALOG_KEY], uint64_t dir, con
     return n + 4;
 }
 
+size_t ckpt_catalog_version_prefix(uint8_t key[CKPT_CATALOG_KEY], uint64_t dir, const char *name)
+{
+    return ckpt_catalog_version_key(key, dir, name, 0) - sizeof(uint32_t);
+}
+
 bool ckpt_slice_begins(const struct ckpt_slice *key, const uint8_t *prefix, size_t n)
 {
     return key->size >= n && (n == 0 || memcmp(key->data, prefix, n) == 0);

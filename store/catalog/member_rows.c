@@ -1,29 +1,19 @@
 /*
  * The rows of members: from a version to the checkpoints that have it.
  */
+#include "catalog_parts.h"
 #include "common/bytes.h"
 #include "object/internal.h"
 #include "run_rows.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* A key: directory, name, NUL, the version's number, then the holder's run and number. */
-enum { DIR_SIZE = 8, TAIL = 1 + 4, HOLDER = 8 + 4, KEY_MAX = DIR_SIZE + NAME_MAX + TAIL + HOLDER };
-
-/* All but the holder. */
-static size_t version_key(uint8_t key[KEY_MAX], uint64_t dir, const char *name, uint32_t number)
-{
-    size_t n = strnlen(name, NAME_MAX);
-    ckpt_put_be64(key, dir);
-    memcpy(key + DIR_SIZE, name, n);
-    key[DIR_SIZE + n] = 0;
-    ckpt_put_be32(key + DIR_SIZE + n + 1, number);
-    return DIR_SIZE + n + TAIL;
-}
+/* A key: that of the version, directory, name, NUL, number; then the holder's run and number. */
+enum { DIR_SIZE = CKPT_DIR_SIZE, TAIL = 1 + 4, HOLDER = 8 + 4, KEY_MAX = CKPT_CATALOG_KEY + HOLDER };
 
 static size_t member_key(uint8_t key[KEY_MAX], const struct ckpt_checkpoint *c, const struct ckpt_member *m)
 {
-    size_t n = version_key(key, m->dir, m->name, m->number);
+    size_t n = ckpt_catalog_version_key(key, m->dir, m->name, m->number);
     ckpt_put_be64(key + n, c->run);
     ckpt_put_be32(key + n + 8, c->number);
     return n + HOLDER;
@@ -110,7 +100,7 @@ enum ckpt_err ckpt_member_each_holder_in(struct ckpt_txn *txn, uint64_t dir, con
 {
     uint8_t prefix[KEY_MAX];
     struct holder_walk holders = {.fn = fn, .arg = arg};
-    size_t n = version_key(prefix, dir, name, number);
+    size_t n = ckpt_catalog_version_key(prefix, dir, name, number);
     return walk(txn, prefix, n, n + HOLDER, see_holder, &holders);
 }
 
@@ -145,7 +135,7 @@ static enum ckpt_err lose_holder(struct ckpt_txn *txn, const struct first_holder
 {
     uint8_t key[KEY_MAX];
     struct ckpt_checkpoint *c = NULL;
-    size_t n = version_key(key, dir, name, number);
+    size_t n = ckpt_catalog_version_key(key, dir, name, number);
     ckpt_put_be64(key + n, holder->run);
     ckpt_put_be32(key + n + 8, holder->checkpoint);
     enum ckpt_err err = ckpt_db_del(txn, CKPT_TABLE_MEMBERS, key, n + HOLDER);
@@ -211,7 +201,7 @@ enum ckpt_err ckpt_member_runs(struct ckpt_store *store, uint64_t dir, const cha
     uint8_t prefix[KEY_MAX];
     struct run_list found = {0};
     struct ckpt_txn *txn = NULL;
-    size_t size = version_key(prefix, dir, name, 0) - 4;
+    size_t size = ckpt_catalog_version_prefix(prefix, dir, name);
     enum ckpt_err err = ckpt_txn_read(store->db, &txn);
     if (err == CKPT_OK) {
         err = walk(txn, prefix, size, size + 4 + HOLDER, add_run, &found);
