@@ -372,12 +372,16 @@ static bool exists(struct inode *parent, const char *name)
     return ckpt_host_fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The rename has happened, whatever becomes of this. */
-static void record_move(struct ckptfs *fs, const struct moved *moved, const char *name)
+/* The rename to NAME in TO has happened, whatever becomes of this. REPLACED: another file. */
+static void record_move(struct ckptfs *fs, const struct moved *moved, const struct inode *to, const char *name, bool replaced)
 {
     enum ckpt_err err = CKPT_OK;
     if (S_ISREG(moved->st.st_mode)) {
-        err = ckpt_engine_capture(fs->engine, moved->fd);
+        /* The other one may have been captured after the stub's version was recorded, which is to be the newest. */
+        err = replaced ? ckpt_engine_name_stub(fs->engine, moved->fd, to->fd, name) : CKPT_OK;
+        if (err == CKPT_OK) {
+            err = ckpt_engine_capture(fs->engine, moved->fd);
+        }
         if (err != CKPT_OK) {
             inode_set_uncaptured(fs, moved->st.st_dev, moved->st.st_ino);
         }
@@ -425,9 +429,9 @@ static int rename_entry(struct ckptfs *fs, struct inode *from, const char *name,
         if (replaces) {
             ckpt_engine_name_gone(fs->engine, to->fd, new_name, false);
         }
-        record_move(fs, &moved, new_name);
+        record_move(fs, &moved, to, new_name, replaces);
         if (exchange) {
-            record_move(fs, &other, name);
+            record_move(fs, &other, from, name, true);
         }
     }
     close_moved(&moved);

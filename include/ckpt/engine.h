@@ -135,8 +135,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_engine_swap_empty(struct ckpt_engine *engine, i
 CKPT_MUST_USE enum ckpt_err ckpt_engine_promote(struct ckpt_engine *engine, int fd, bool keep);
 
 /* Before a cold file gets the name NAME in directory DIRFD (rename, link): records a version of that name,
-   so that its bytes can't be forgotten under it; after those of files that were closed under that name before. OK
-   and nothing for hot files. Waits. */
+   so that its bytes can't be forgotten under it; after those of files that were closed under that name before. Once more when
+   the name was another file's: the engine may have captured that one meanwhile. OK and nothing for hot files. Waits. */
 CKPT_MUST_USE enum ckpt_err ckpt_engine_name_stub(struct ckpt_engine *engine, int fd, int dirfd,
                                                   const char *name);
 

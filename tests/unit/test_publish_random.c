@@ -182,6 +182,7 @@ static void move(struct world *w, size_t from, size_t to)
         if (err == 0) {
             tell_gone(w, old);
             tell_gone(w, new);
+            assert_ok(ckpt_engine_name_stub(w->engine, fd, dirfd, slash + 1));
             assert_ok(ckpt_engine_capture(w->engine, fd));
         }
     }
