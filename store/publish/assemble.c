@@ -328,6 +328,19 @@ static enum ckpt_err carry_over(struct ckpt_assembler *a, struct ckpt_run *run, 
     return err;
 }
 
+/* An older one stands there when the newest was rotated and a policy gave the older one back. */
+static struct ckpt_checkpoint *find_standing(struct ckpt_run *run, struct ckpt_checkpoint *newest,
+                                             const struct ckpt_arrival *at)
+{
+    for (size_t i = newest != NULL && newest->hidden ? run->count : 0; i-- > 0;) {
+        struct ckpt_checkpoint *c = run->list[i];
+        if (!c->hidden && !c->dropped && !c->former && c->left == CKPT_LEFT_NOT && same_directory(c, at)) {
+            return c;
+        }
+    }
+    return newest;
+}
+
 static enum ckpt_err into_directory(struct ckpt_assembler *a, struct ckpt_found_run *found, struct ckpt_run *run,
                                     const struct ckpt_arrival *at, struct ckpt_checkpoint **out)
 {
@@ -339,6 +352,7 @@ static enum ckpt_err into_directory(struct ckpt_assembler *a, struct ckpt_found_
     if (c != NULL && (!same_directory(c, at) || c->dropped)) {
         c = NULL;
     }
+    c = find_standing(run, c, at);
     struct ckpt_member *m = c == NULL ? NULL : member_of(c, at->path);
     if (m != NULL && m->number == at->version->number) {
         come_back(a, run, c, m, at->sequence);
