@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "engine/engine_parts.h"
 #include "object/internal.h"
 #include "run_samples.h"
 #include <ckpt/engine.h>
@@ -230,6 +231,49 @@ static void versions_come_in_the_order_of_the_closes(void **state)
     assert_clean(w, 3);
 }
 
+/* A file that another one has replaced; it has a further name, so that it is still there. */
+static int replaced(struct world *w, const char *name)
+{
+    int live = ckpt_store_livefd(w->store);
+    save(w, name, w->bytes, SIZE);
+    assert_int_equal(linkat(live, name, live, "further", 0), 0);
+    int old = openat(live, name, O_PATH);
+    save(w, name, w->bytes, SIZE / 2);
+    return old;
+}
+
+static void check_newest(struct world *w, const char *name, uint32_t number)
+{
+    struct ckpt_version version;
+    unsigned still_open = 0;
+    assert_int_equal(ckpt_engine_flush(w->engine, &still_open), CKPT_OK);
+    assert_int_equal(ckpt_catalog_version(w->store, CKPT_DIR_ROOT, name, 0, &version), CKPT_OK);
+    assert_int_equal(version.number, number);
+    assert_int_equal(version.size, SIZE / 2);
+}
+
+/* The engine was looking at a directory meanwhile. */
+static void what_was_found_under_a_name_has_lost_it(void **state)
+{
+    struct world *w = *state;
+    bool captured = true;
+    int old = replaced(w, "a.pt");
+    assert_int_equal(ckpt_capture_whatever(w->engine, old, ckpt_store_livefd(w->store), "a.pt", &captured), CKPT_OK);
+    assert_false(captured);
+    close(old);
+    check_newest(w, "a.pt", 2);
+}
+
+/* Two have closed a file of that name at once, and the later one was faster. */
+static void what_has_the_name_is_its_newest_version(void **state)
+{
+    struct world *w = *state;
+    int old = replaced(w, "a.pt");
+    assert_int_equal(ckpt_engine_capture_name(w->engine, old, ckpt_store_livefd(w->store), "a.pt"), CKPT_OK);
+    close(old);
+    check_newest(w, "a.pt", 4);
+}
+
 static void a_file_that_stays_open_holds_up_nobody(void **state)
 {
     struct world *w = *state;
@@ -322,6 +366,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(forgetting_gives_everything_back, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting_is_seen_in_the_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_come_in_the_order_of_the_closes, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_found_under_a_name_has_lost_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_has_the_name_is_its_newest_version, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_stays_open_holds_up_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(what_changed_while_nobody_looked_is_found_at_start, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_ends_when_a_directory_cannot_be_recorded, setup, teardown),
