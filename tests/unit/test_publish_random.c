@@ -174,8 +174,13 @@ static void move(struct world *w, size_t from, size_t to)
     (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - new), new);
     int fd = openat(live(w), old, O_PATH | O_NOFOLLOW);
     int dirfd = openat(live(w), parent, O_PATH | O_DIRECTORY);
-    if (fd >= 0 && dirfd >= 0) {
-        assert_ok(ckpt_engine_name_stub(w->engine, fd, dirfd, slash + 1));
+    enum ckpt_err named = fd >= 0 && dirfd >= 0 ? ckpt_engine_name_stub(w->engine, fd, dirfd, slash + 1)
+                                                : CKPT_ERR_NOT_FOUND;
+    if (named == CKPT_ERR_NOT_FOUND) {
+        /* It isn't there, or rotation has taken it or the directory away just now. */
+        assert_true(faccessat(live(w), old, F_OK, AT_SYMLINK_NOFOLLOW) != 0 || faccessat(live(w), parent, F_OK, 0) != 0);
+    } else {
+        assert_ok(named);
         ckpt_engine_names_lock(w->engine);
         int err = renameat(live(w), old, dirfd, slash + 1);
         ckpt_engine_names_unlock(w->engine);
