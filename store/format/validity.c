@@ -203,6 +203,20 @@ static enum ckpt_err check_npy(const struct ckpt_source *source, struct ckpt_val
     return err;
 }
 
+/* ---- Pickles ---- */
+
+/* Ends in a full stop. */
+static enum ckpt_err check_pickle(const struct ckpt_source *source, struct ckpt_validity_report *out)
+{
+    uint8_t last = 0;
+    enum ckpt_err err = CKPT_OK;
+    ckpt_validity_say(out, "the pickle is cut short");
+    if (ckpt_validity_read(source, &last, 1, source->size - 1, &err) && last == '.') {
+        set_valid(out);
+    }
+    return err;
+}
+
 /* ---- HDF5 ---- */
 
 /* An integer of SIZE bytes, 2, 4 or 8. */
@@ -285,6 +299,13 @@ static bool find_superblock(const struct ckpt_source *source, uint64_t *at, enum
 
 /* ---- Which format ---- */
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name);
+    size_t size = strlen(end);
+    return n >= size && strcasecmp(name + n - size, end) == 0;
+}
+
 /* The format that a file of that name has to have; NULL: any. */
 static const char *expected_of(const char *name)
 {
@@ -292,18 +313,16 @@ static const char *expected_of(const char *name)
         {".safetensors", "safetensors"}, {".npy", "npy"},   {".npz", "zip"},   {".keras", "zip"},
         {".h5", "hdf5"},                 {".hdf5", "hdf5"}, {".distcp", "zip"},
     };
-    size_t n = strlen(name);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
-        size_t extension = strlen(formats[i][0]);
-        if (n > extension && strcasecmp(name + n - extension, formats[i][0]) == 0) {
+        if (ends_with(name, formats[i][0])) {
             return formats[i][1];
         }
     }
     return NULL;
 }
 
-/* What its bytes say it is; "": nothing known. */
-static const char *format_of(const struct ckpt_source *source, const uint8_t *head, size_t n,
+/* What its bytes say it is; "": nothing known. A pickle may be anything, so its name has to say it too. */
+static const char *format_of(const struct ckpt_source *source, const char *name, const uint8_t *head, size_t n,
                              uint64_t *superblock, enum ckpt_err *err)
 {
     if (n >= sizeof zip_magic && (memcmp(head, zip_magic, sizeof zip_magic) == 0 ||
@@ -312,6 +331,9 @@ static const char *format_of(const struct ckpt_source *source, const uint8_t *he
     }
     if (n >= sizeof npy_magic && memcmp(head, npy_magic, sizeof npy_magic) == 0) {
         return "npy";
+    }
+    if (n > 0 && head[0] == 0x80 && ends_with(name, ".metadata")) {
+        return "pickle";
     }
     /* A user block may begin with anything, but isn't a pickle. */
     if (n > 0 && head[0] != 0x80 && find_superblock(source, superblock, err)) {
@@ -340,7 +362,7 @@ enum ckpt_err ckpt_validity_check(const struct ckpt_source *source, const char *
     if (!ckpt_validity_read(source, head, n, 0, &err)) {
         return err;
     }
-    const char *format = format_of(source, head, n, &superblock, &err);
+    const char *format = format_of(source, name, head, n, &superblock, &err);
     if (err != CKPT_OK) {
         return err;
     }
@@ -354,6 +376,8 @@ enum ckpt_err ckpt_validity_check(const struct ckpt_source *source, const char *
         err = check_safetensors(source, out);
     } else if (strcmp(format, "npy") == 0) {
         err = check_npy(source, out);
+    } else if (strcmp(format, "pickle") == 0) {
+        err = check_pickle(source, out);
     } else if (strcmp(format, "hdf5") == 0) {
         err = ckpt_validity_hdf5(source, superblock, out);
     } else {

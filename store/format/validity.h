@@ -11,10 +11,11 @@
  *                                     Specification 3.0, II.A)
  *     npy                             header and elements are the file's size; one of pickled objects ends
  *                                     like a pickle
+ *     pickle (.metadata of DCP)       it ends like one
  *
  * What can't be told: torch's files of before 1.6 and other pickles, msgpack, ONNX, GGUF and the like are
  * UNKNOWN. A file of several zip archives one after another (.distcp) that was cut between two of them is
- * valid; so is an HDF5 file whose writer died after a flush, and a npy of pickled objects that was cut
+ * valid; so is an HDF5 file whose writer died after a flush, and a pickle, also in a npy, that was cut
  * behind a full stop.
  *
  * Where the file's name says its format, bytes of another one are invalid: a .safetensors that begins with
@@ -37,7 +38,7 @@ enum ckpt_validity {
 
 struct ckpt_validity_report {
     enum ckpt_validity validity;
-    const char *format; /* "zip", "safetensors", "hdf5", "npy"; "" when it is unknown */
+    const char *format; /* "zip", "safetensors", "hdf5", "npy", "pickle"; "" when it is unknown */
     char why[128];      /* for people; empty when it is valid */
 };
 

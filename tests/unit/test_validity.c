@@ -172,6 +172,8 @@ static void test_names_that_say_another_format(void **state)
         {"full.pt", "x.npz", CKPT_VALIDITY_VALID},
         {"legacy.pt", "model.h5", CKPT_VALIDITY_INVALID},
         {"legacy.pt", "model.bin", CKPT_VALIDITY_UNKNOWN},
+        {"legacy.pt", ".metadata", CKPT_VALIDITY_INVALID}, /* it doesn't end like a pickle */
+        {"array.npy", ".metadata", CKPT_VALIDITY_VALID},
         {"array.npy", "model.npz", CKPT_VALIDITY_INVALID},
         {"earliest.h5", "model.hdf5", CKPT_VALIDITY_VALID},
         {"earliest.h5", "model.keras", CKPT_VALIDITY_INVALID},
