@@ -92,6 +92,13 @@ static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckp
     ckpt_keeper_touch(a->keeper, run, c);
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name);
+    size_t size = strlen(end);
+    return n >= size && strcmp(name + n - size, end) == 0;
+}
+
 /* Weights beside a file of which nothing is known may be all there is, or not. */
 static enum ckpt_holds kind_of(const bool has[CKPT_HOLDINGS])
 {
@@ -111,16 +118,22 @@ static enum ckpt_holds kind_of(const bool has[CKPT_HOLDINGS])
 void ckpt_assemble_sum(struct ckpt_checkpoint *c)
 {
     bool has[CKPT_HOLDINGS] = {false};
+    bool parts = false; /* DCP's, of which nothing is known unless it was told beside them */
+    bool told = false;
     bool invalid = false;
     bool directory = false;
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
         if (!m->replaced) {
-            has[m->holds] = true;
+            bool part = m->holds == CKPT_HOLDS_UNKNOWN && ends_with(m->name, ".distcp");
+            parts |= part;
+            has[m->holds] |= !part;
+            told |= m->holds != CKPT_HOLDS_EXTRA && ends_with(m->name, ".metadata");
             invalid |= m->invalid;
             directory |= m->directory || m->root == 0;
         }
     }
+    has[CKPT_HOLDS_UNKNOWN] |= parts && !told;
     c->holds = kind_of(has);
     if (invalid) {
         c->status = CKPT_STATUS_INVALID;
