@@ -7,6 +7,7 @@
  *     zip.c           torch.save, npz, .keras, and several archives one after another (.distcp)
  *     pickle.c        data.pkl of torch.save: names and element types of its storages, and the outermost numbers; with
  *                     pickle_machine.c, pickle_value.c, pickle_number.c and pickle_stream.c
+ *     dcp.c           .metadata of torch.distributed.checkpoint, by the machine of pickle.c
  *     safetensors.c   safetensors
  *     npy.c           npy
  *
@@ -103,12 +104,12 @@ struct ckpt_name {
 bool ckpt_name_is(struct ckpt_name name, const char *text);
 
 /*
- * Who wants to know what else stands in the outermost container: of a file that is one archive, or safetensors. All of
- * it may be lies. Names die when the function returns. Set all functions.
+ * Who wants to know what else stands in the outermost container: of a file that is one archive, safetensors, or
+ * DCP's .metadata. All of it may be lies. Names die when the function returns. Set all functions.
  */
 struct ckpt_observer {
     void *arg;
-    /* A tensor that has a name: "model.blocks.0.weight". It stands at OFFSET of the file. */
+    /* A tensor that has a name: "model.blocks.0.weight". It stands at OFFSET of the file; without bytes, in another one. */
     void (*tensor)(void *arg, struct ckpt_name name, struct ckpt_name type, uint64_t offset, uint64_t size);
     /* An entry of an archive that is no tensor of torch's; AT is its offset, 0 when it is compressed. */
     void (*entry)(void *arg, struct ckpt_name name, uint64_t at, uint64_t size);

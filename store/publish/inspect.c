@@ -1,3 +1,4 @@
+#include "format/dcp.h"
 #include "format/pickle_number.h"
 #include "inspect.h"
 #include "inspect_names.h"
@@ -253,6 +254,8 @@ enum ckpt_err ckpt_inspect(const struct ckpt_source *source, const char *name, s
     }
     if (strcmp(out->format, "hdf5") == 0) {
         err = scan_hdf5(&in, 0, source->size);
+    } else if (strcmp(out->format, "pickle") == 0) {
+        err = ckpt_dcp_observe(source, &observer);
     } else {
         err = ckpt_container_observe(source, &observer);
     }

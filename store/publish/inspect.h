@@ -6,12 +6,13 @@
  *                   scalars, and tensors of one element whose name is a metric's), and those of a dictionary in it that
  *                   is called like metrics ("metrics", "val_results") or a trainer's state ("meta", "extra_state")
  *     safetensors   the names of the tensors; the texts of __metadata__ that are numbers
+ *     .metadata     of DCP: the names of the tensors in the .distcp files beside it
  *     npz           the names of the arrays: FULL and OPTIMIZER only, as any arrays may stand in one
  *     HDF5, .keras  FULL when the groups of weights and of the optimizer are both seen in the first or the last MiB, as
  *                   Keras writes them; never anything else, as there is no reader of HDF5 (DESIGN.md)
  *
- * What isn't told: files of torch before 1.6, several archives one after another (.distcp: names stand in another
- * file), NumPy scalars of pickle protocols after 2. Nothing of an invalid file is told.
+ * What isn't told: files of torch before 1.6, several archives one after another (.distcp: see .metadata), NumPy
+ * scalars of pickle protocols after 2. Nothing of an invalid file is told.
  *
  *     inspect.c           collects what the readers of container.h tell
  *     inspect_names.c     what the name of a number says

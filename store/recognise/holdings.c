@@ -50,6 +50,7 @@ static const struct word leading[] = {
     {"optim_g", PART_OPTIMIZER},
     {"optim_d", PART_OPTIMIZER},
     {"trainer_state", PART_EXTRA},
+    {"train_state", PART_EXTRA},
     {"scheduler", PART_EXTRA},
     {"lr_scheduler", PART_EXTRA},
     {"lr_schedulers", PART_EXTRA},

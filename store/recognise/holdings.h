@@ -5,9 +5,9 @@
  * Names are paths in the saved object as pickle.h, safetensors and HDF5 give them, with ".", "/" or "["
  * between their parts: torch.optim (state.0.exp_avg, momentum_buffer), Lightning
  * (optimizer_states.0.state...), DeepSpeed (optimizer_state_dict.fp32_flat_groups), Keras (optimizer/...,
- * optimizer_weights/...), optax (opt_state/0/mu), Megatron (optimizer.state.exp_avg). The names of
- * top-level entries that aren't tensors may be added as well: SGD without momentum keeps no tensors, but an
- * "optimizer" entry.
+ * optimizer_weights/...), optax (opt_state/0/mu), Megatron (optimizer.state.exp_avg),
+ * torchtitan (optimizer.state.layers.0.weight.exp_avg). The names of top-level entries that aren't tensors may be
+ * added as well: SGD without momentum keeps no tensors, but an "optimizer" entry.
  *
  * Pure. Thread rules: any thread, one for each struct.
  */

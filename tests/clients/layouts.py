@@ -14,6 +14,7 @@ project's documentation was at hand.
 The helpers at the end write the files with numbers: what tests/files/make-metrics has samples of, growing.
 """
 import csv
+import enum
 import importlib.machinery
 import importlib.util
 import io
@@ -22,9 +23,12 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import tempfile
+import types
 import zipfile
 from typing import Callable, List, NamedTuple, Optional
+from unittest import mock
 
 import h5py
 import numpy
@@ -199,26 +203,80 @@ def deepspeed(run, k, ranks=2):
     yield "latest"
 
 
-def distcp_bytes(k, rank):
-    """torch/distributed/checkpoint/filesystem.py, _write_item: one torch.save after the other; (bytes, index)."""
+def dcp_state(k, rank, optimizer=True):
+    """What a rank saves, each under its flat name, as torchtitan/components/checkpoint.py has them."""
+    state = {f"model.{name}.{rank}": tensor for name, tensor in tensors(10 * k + rank).items()}
+    if optimizer:
+        for part, moments in optimizer_state(10 * k + rank)["state"].items():
+            state.update({f"optimizer.state.layers.{part}.weight.{rank}.{moment}": moments[moment]
+                          for moment in ("exp_avg", "exp_avg_sq")})
+            state[f"optimizer.param_groups.layers.{part}.weight.{rank}.lr"] = 1e-3
+    state[f"dataloader.dp_rank_{rank}"] = b"where it was"
+    return state
+
+
+def distcp_bytes(state, rank):
+    """torch/distributed/checkpoint/filesystem.py, _write_item: one torch.save after the other, what is no tensor first;
+    (bytes, index)."""
     content, index = b"", {}
-    for name, tensor in tensors(10 * k + rank).items():
-        piece = torch_bytes(tensor)
-        index[f"{name}.{rank}"] = (f"__{rank}_0.distcp", len(content), len(piece))
+    for name, value in sorted(state.items(), key=lambda item: torch.is_tensor(item[1])):
+        piece = torch_bytes(value)
+        index[name] = (f"__{rank}_0.distcp", len(content), len(piece))
         content += piece
     return content, index
 
 
-def dcp(run, k, ranks=2):
+def dcp_metadata(state, index):
+    """.metadata as torch/distributed/checkpoint/metadata.py, default_planner.py and filesystem.py (2.5) make it. The
+    classes are called as those of torch, for which Debian's is too old."""
+    names = {"metadata": ("Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata",
+                          "TensorProperties", "MetadataIndex", "StorageMeta"), "filesystem": ("_StorageInfo",)}
+    modules, classes = {}, {}
+    for name, within in names.items():
+        module = f"torch.distributed.checkpoint.{name}"
+        modules[module] = types.ModuleType(module)
+        for each in within:
+            classes[each] = type(each, (), {"__module__": module})
+            setattr(modules[module], each, classes[each])
+    # The only one that isn't pickled as a dictionary.
+    encoding = enum.Enum("_MEM_FORMAT_ENCODING", ["TORCH_CONTIGUOUS_FORMAT"], module=classes["Metadata"].__module__)
+    modules[encoding.__module__]._MEM_FORMAT_ENCODING = encoding
+    classes["TensorProperties"].__getstate__ = lambda self: (
+        torch.float32, torch.strided, False, encoding.TORCH_CONTIGUOUS_FORMAT, False)
+
+    def make(name, **attributes):
+        made = classes[name]()
+        vars(made).update(attributes)
+        return made
+
+    def describe(value):
+        if not torch.is_tensor(value):
+            return make("BytesStorageMetadata")
+        chunk = make("ChunkStorageMetadata", offsets=torch.Size([0] * value.dim()), sizes=value.size())
+        return make("TensorStorageMetadata", properties=make("TensorProperties"), size=value.size(), chunks=[chunk])
+
+    stored = {make("MetadataIndex", fqn=name, offset=torch.Size([0, 0]), index=0):
+              make("_StorageInfo", relative_path=file, offset=offset, length=length)
+              for name, (file, offset, length) in index.items()}
+    metadata = make("Metadata", state_dict_metadata={name: describe(value) for name, value in state.items()},
+                    planner_data={name: tuple(name.split(".")) for name in state}, storage_data=stored,
+                    storage_meta=make("StorageMeta", checkpoint_id="step-100", save_id="0", load_id=None, modules=[]))
+    with mock.patch.dict(sys.modules, modules):
+        return pickle.dumps(metadata, protocol=4)
+
+
+def dcp(run, k, ranks=2, optimizer=True):
     """torch/distributed/checkpoint/filesystem.py (2.5): each rank's files, then _FileSystemWriter.finish: .metadata.tmp
     with fsync, an old .metadata is removed, the rename. Directory as torchtitan/components/checkpoint.py: step-N."""
-    where, index = f"{run}/step-{100 * k}", {}
+    where, index, state = f"{run}/step-{100 * k}", {}, {}
     for rank in range(ranks):
-        content, part = distcp_bytes(k, rank)
+        mine = dcp_state(k, rank, optimizer)
+        content, part = distcp_bytes(mine, rank)
+        state.update(mine)
         index.update(part)
         yield from slowly(f"{where}/__{rank}_0.distcp", content)
     with open(f"{where}/.metadata.tmp", "wb") as file:
-        pickle.dump({"storage_data": index}, file)
+        file.write(dcp_metadata(state, index))
         file.flush()
         os.fsync(file.fileno())
     yield ".metadata.tmp"
@@ -226,6 +284,11 @@ def dcp(run, k, ranks=2):
         os.unlink(f"{where}/.metadata")
     os.rename(f"{where}/.metadata.tmp", f"{where}/.metadata")
     yield ".metadata"
+
+
+def dcp_weights(run, k):
+    """As torchtitan's last one is, with last_save_model_only."""
+    yield from dcp(run, k, optimizer=False)
 
 
 def megatron(run, k, ranks=2):
@@ -265,11 +328,12 @@ def nemo_directory(run, k):
     path = f"{run}/gpt--val_loss={1 / k:.2f}-epoch={k}"
     put(_nemo_marker(path), "")
     yield "the marker"
-    content, index = distcp_bytes(k, 0)
+    state = dcp_state(k, 0, optimizer=False)
+    content, index = distcp_bytes(state, 0)
     yield from slowly(f"{path}/weights/__0_0.distcp", content)
     torch.save({"iteration": 100 * k}, f"{path}/weights/common.pt")
     yield "common.pt"
-    yield put(f"{path}/weights/.metadata", pickle.dumps({"storage_data": index}))
+    yield put(f"{path}/weights/.metadata", dcp_metadata(state, index))
     yield put(f"{path}/context/model.yaml", "_target_: nemo.collections.llm.GPTModel\n")
     os.unlink(_nemo_marker(path))
     yield "the marker removed"
@@ -499,13 +563,14 @@ LAYOUTS: List[Layout] = [
                framework="transformers"),
     _directory("accelerate", accelerate, lambda k: f"checkpoint_{k}", None, lambda k: [], framework="accelerate"),
     _directory("deepspeed", deepspeed, lambda k: f"global_step{100 * k}", "latest", framework="deepspeed"),
-    _directory("dcp", dcp, lambda k: f"step-{100 * k}", ".metadata", framework="dcp", kind=None),
+    _directory("dcp", dcp, lambda k: f"step-{100 * k}", ".metadata", framework="dcp"),
+    _directory("dcp_weights", dcp_weights, lambda k: f"step-{100 * k}", ".metadata", framework="dcp", kind="weights"),
     _directory("megatron", megatron, lambda k: f"iter_{100 * k:07d}", "latest_checkpointed_iteration.txt",
                framework="megatron"),
     _file("nemo", nemo, "megatron_gpt--val_loss={value:.2f}-step={step}.ckpt", _steps,
           done=lambda k: "the marker removed", framework="nemo"),
     _directory("nemo_directory", nemo_directory, lambda k: f"gpt--val_loss={1 / k:.2f}-epoch={k}", None, _epochs,
-               framework="nemo", kind=None),
+               framework="nemo", kind="weights"),
     _directory("orbax", orbax, lambda k: f"{100 * k}", "rename", framework="orbax", kind=None),
     _directory("torchsnapshot", torchsnapshot, lambda k: f"step-{100 * k}", ".snapshot_metadata",
                framework="torchsnapshot", kind=None),
@@ -700,12 +765,13 @@ def load(path, k):
             same({entry: torch.from_numpy(found[entry]) for entry in found.files}, tensors(k))
     elif name.endswith(".distcp"):
         rank = int(name.split("_")[2])
-        content, index = distcp_bytes(k, rank)
+        state = dcp_state(k, rank, "/dcp/" in path)
+        content, index = distcp_bytes(state, rank)
         with open(path, "rb") as file:
             assert file.read() == content
         for where, (_, offset, length) in index.items():
-            tensor = torch.load(io.BytesIO(content[offset:offset + length]))
-            assert torch.equal(tensor, tensors(10 * k + rank)[where.rsplit(".", 1)[0]])
+            found = torch.load(io.BytesIO(content[offset:offset + length]))
+            assert torch.equal(found, state[where]) if torch.is_tensor(found) else found == state[where]
     elif name.endswith((".pt", ".pth", ".bin", ".ckpt", ".pkl")):
         state = torch.load(path)
         weights = state.get("model", state.get("state_dict")) if isinstance(state, dict) else None

@@ -187,6 +187,8 @@ class QuietPeriods(ViewCase):
         self.assertGreaterEqual(time.monotonic() - written, 0.9 * QUIET)
         self.assert_shows("latest", expected)
         self.assertEqual(self.info("latest")["framework"], layout.framework)
+        if layout.kind is not None:
+            self.assertEqual(self.info("latest")["kind"], layout.kind)
         return expected
 
     def test_directories_without_a_marker(self):

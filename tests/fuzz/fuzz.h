@@ -7,6 +7,7 @@
 #define CKPT_TEST_FUZZ_H
 
 #include "format/container.h"
+#include "format/dcp.h"
 #include "format/npy.h"
 #include "format/pickle.h"
 #include "format/safetensors.h"
@@ -106,6 +107,26 @@ static inline uint64_t fuzz_sum(struct ckpt_name name)
     return sum;
 }
 
+static inline void fuzz_told_tensor(void *arg, struct ckpt_name name, struct ckpt_name type, uint64_t offset,
+                                    uint64_t size)
+{
+    (void)arg;
+    fuzz_check(fuzz_sum(name) != UINT64_MAX && type.size == 0 && offset == 0 && size == 0);
+}
+
+static inline void fuzz_told_branch(void *arg, struct ckpt_name name)
+{
+    (void)arg;
+    fuzz_check(fuzz_sum(name) != UINT64_MAX);
+}
+
+static inline void fuzz_dcp(const struct ckpt_source *source)
+{
+    struct ckpt_observer observer = {.tensor = fuzz_told_tensor, .branch = fuzz_told_branch};
+    enum ckpt_err err = ckpt_dcp_observe(source, &observer);
+    fuzz_check(err == CKPT_OK || err == CKPT_ERR_CORRUPT);
+}
+
 /* Every storage is found by its id, and each id is there once. */
 static inline void fuzz_pickle(const uint8_t *bytes, size_t n)
 {
@@ -126,6 +147,7 @@ static inline void fuzz_pickle(const uint8_t *bytes, size_t n)
         fuzz_check(fuzz_sum(entry->group) != UINT64_MAX && fuzz_sum(entry->name) != UINT64_MAX);
     }
     ckpt_pickle_clear(&pickle);
+    fuzz_dcp(&source);
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "chunk/codec.h"
 #include "file/plan.h"
+#include "format/pickle_stream.h"
 #include "object/garbage.h"
 #include "publish/inspect.h"
 #include <ckpt/catalog.h>
@@ -52,6 +53,14 @@ static const struct row rows[] = {
     {"model.safetensors", CKPT_HOLDS_WEIGHTS, 5, 1200, {{"val_loss", 0.15}, {"size", 12}}},
     {"ema.safetensors", CKPT_HOLDS_EMA, NONE, NONE, {{NULL, 0}}},
     {"full.safetensors", CKPT_HOLDS_FULL, NONE, 17, {{NULL, 0}}},
+    /* DCP: torch 1.13, then as torch 2.5 has it */
+    {"dcp.metadata", CKPT_HOLDS_FULL, NONE, NONE, {{NULL, 0}}},
+    {"dcp-weights.metadata", CKPT_HOLDS_WEIGHTS, NONE, NONE, {{NULL, 0}}},
+    {"dcp-optimizer.metadata", CKPT_HOLDS_OPTIMIZER, NONE, NONE, {{NULL, 0}}},
+    {"dcp-2.metadata", CKPT_HOLDS_FULL, NONE, NONE, {{NULL, 0}}},
+    {"dcp-2-weights.metadata", CKPT_HOLDS_WEIGHTS, NONE, NONE, {{NULL, 0}}},
+    {"dcp-2-sgd.metadata", CKPT_HOLDS_FULL, NONE, NONE, {{NULL, 0}}}, /* an optimizer without tensors */
+    {"dcp-2-bytes.metadata", CKPT_HOLDS_EXTRA, NONE, NONE, {{NULL, 0}}},
     /* NumPy */
     {"arrays.npz", CKPT_HOLDS_UNKNOWN, NONE, NONE, {{NULL, 0}}},
     {"state.npz", CKPT_HOLDS_FULL, NONE, NONE, {{NULL, 0}}},
@@ -230,6 +239,104 @@ static void test_names_that_cannot_be_shown(void **state)
 
 /* ---- Hostile bytes ---- */
 
+/* The pickle of an object that has the dictionary NAMES, and what describes a tensor, and bytes, in it. */
+#define METADATA(names) "\x80\2cm\nMetadata\n)\x81}X\x13\0\0\0state_dict_metadata" names "sb."
+#define A_TENSOR "cm\nTensor\n)\x81}X\4\0\0\0sizeNsb"
+#define BYTES "cm\nBytes\n)\x81"
+#define NAMED(object) "X\1\0\0\0w" object "s"
+
+static void test_what_is_no_metadata_says_nothing(void **state)
+{
+    static const struct {
+        const char *what;
+        const char *code;
+        size_t size;
+        enum ckpt_holds holds;
+    } codes[] = {
+#define CODE(text) (text), sizeof(text) - 1
+        {"a tensor", CODE(METADATA("}" NAMED(A_TENSOR))), CKPT_HOLDS_WEIGHTS},
+        {"an optimizer's", CODE(METADATA("}X\7\0\0\0optim.w" A_TENSOR "s")), CKPT_HOLDS_OPTIMIZER},
+        {"bytes", CODE(METADATA("}" NAMED(BYTES))), CKPT_HOLDS_UNKNOWN},
+        {"bytes, before Python 3.11", CODE(METADATA("}" NAMED(BYTES "}b"))), CKPT_HOLDS_UNKNOWN},
+        {"a number", CODE(METADATA("}" NAMED("K\1"))), CKPT_HOLDS_UNKNOWN},
+        {"a number as the name", CODE(METADATA("}K\1" A_TENSOR "s")), CKPT_HOLDS_UNKNOWN},
+        {"a list", CODE(METADATA("]" A_TENSOR "a")), CKPT_HOLDS_UNKNOWN},
+        {"none", CODE(METADATA("N")), CKPT_HOLDS_UNKNOWN},
+        {"in itself", CODE(METADATA("}q\0" NAMED("h\0"))), CKPT_HOLDS_UNKNOWN},
+        {"another attribute", CODE("\x80\2cm\nMetadata\n)\x81}" NAMED("}" NAMED(A_TENSOR)) "b."), CKPT_HOLDS_UNKNOWN},
+        {"no attributes", CODE("\x80\2cm\nMetadata\n)\x81."), CKPT_HOLDS_UNKNOWN},
+        {"no object", CODE("\x80\2}X\x13\0\0\0state_dict_metadata}" NAMED(A_TENSOR) "s."), CKPT_HOLDS_UNKNOWN},
+        {"its own state", CODE("\x80\2cm\nMetadata\n)\x81q\0h\0b."), CKPT_HOLDS_UNKNOWN},
+        {"nothing", CODE("\x80\2."), CKPT_HOLDS_UNKNOWN},
+        {"an unknown opcode", CODE("\x80\2\xff."), CKPT_HOLDS_UNKNOWN},
+#undef CODE
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        struct ckpt_inspection told;
+        assert_ok(inspect((const uint8_t *)codes[i].code, codes[i].size, ".metadata", &told));
+        assert_int_equal(told.validity, CKPT_VALIDITY_VALID);
+        if (told.holds != codes[i].holds) {
+            fail_msg("%s: %d instead of %d", codes[i].what, (int)told.holds, (int)codes[i].holds);
+        }
+    }
+}
+
+/* Of a part of the names nothing follows: the optimizer's may be the others. */
+static void test_a_metadata_that_is_cut_says_nothing(void **state)
+{
+    struct ckpt_inspection told;
+    size_t n = 0;
+    uint8_t *bytes = read_sample("dcp.metadata", &n);
+    (void)state;
+    for (size_t cut = 1; cut < n; cut++) {
+        assert_ok(inspect(bytes, cut, ".metadata", &told));
+        assert_int_equal(told.validity, bytes[cut - 1] == '.' ? CKPT_VALIDITY_VALID : CKPT_VALIDITY_INVALID);
+        assert_int_equal(told.holds, CKPT_HOLDS_UNKNOWN);
+    }
+    free(bytes);
+}
+
+/* One tensor's name, then something so often that a limit is reached. */
+static void test_a_metadata_that_is_too_big_says_nothing(void **state)
+{
+    enum { LONG = CKPT_PICKLE_TEXT_MAX };
+    static const char before[] = "q\0000cm\nBytes\n)\x81q\0010"
+                                 "cm\nMetadata\n)\x81}X\x13\0\0\0state_dict_metadata}" NAMED(A_TENSOR);
+    static const struct {
+        const char *code;
+        size_t size;
+        size_t times;
+        enum ckpt_holds holds;
+    } fillers[] = {
+        {"]0", 2, 1 << 20, CKPT_HOLDS_WEIGHTS},
+        {"]0", 2, 2 << 20, CKPT_HOLDS_UNKNOWN}, /* boxes */
+        {"h\0h\1s", 5, 1 << 14, CKPT_HOLDS_WEIGHTS},
+        {"h\0h\1s", 5, 1 << 16, CKPT_HOLDS_UNKNOWN}, /* one long name again and again */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof fillers / sizeof fillers[0]; i++) {
+        struct ckpt_inspection told;
+        size_t room = LONG + sizeof before + fillers[i].size * fillers[i].times + 16;
+        uint8_t *code = malloc(room);
+        assert_non_null(code);
+        size_t n = 0;
+        memcpy(code, "\x80\2X\0\4\0\0", 7);
+        memset(code + 7, 'x', LONG);
+        n = 7 + LONG;
+        memcpy(code + n, before, sizeof before - 1);
+        n += sizeof before - 1;
+        for (size_t k = 0; k < fillers[i].times; k++) {
+            memcpy(code + n, fillers[i].code, fillers[i].size);
+            n += fillers[i].size;
+        }
+        memcpy(code + n, "sb.", 3);
+        assert_ok(inspect(code, n + 3, ".metadata", &told));
+        assert_int_equal(told.holds, fillers[i].holds);
+        free(code);
+    }
+}
+
 /* Is what it says it is, or nothing. */
 static void check_any(const uint8_t *bytes, size_t n, const char *name)
 {
@@ -282,6 +389,13 @@ static void check_sample(const char *path, const uint8_t *bytes, size_t n, void 
     check_any(bytes, n, path);
 }
 
+static void check_metadata(const char *path, const uint8_t *bytes, size_t n, void *arg)
+{
+    (void)path;
+    (void)arg;
+    check_any(bytes, n, ".metadata");
+}
+
 static void test_samples_of_the_readers(void **state)
 {
     static const char *const folders[] = {"good", "bad", "fuzz/zip", "fuzz/safetensors", "validity"};
@@ -289,6 +403,7 @@ static void test_samples_of_the_readers(void **state)
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         assert_true(sample_walk(folders[i], check_sample, NULL) > 10);
     }
+    assert_true(sample_walk("fuzz/pickle", check_metadata, NULL) > 10);
 }
 
 /* A file of which the Nth read fails. */
@@ -305,7 +420,8 @@ static int failing_pread(void *arg, void *buf, size_t n, uint64_t offset)
 
 static void test_a_read_that_fails_is_an_io_error(void **state)
 {
-    static const char *const names[] = {"numbers.pt", "model.safetensors", "state.npz", "full.h5", "full.keras"};
+    static const char *const names[] = {"numbers.pt", "model.safetensors", "state.npz", "full.h5", "full.keras",
+                                        "dcp.metadata"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t n = 0;
@@ -456,7 +572,7 @@ static int set_up(void **state)
     assert_non_null(w);
     assert_int_equal(unit_store_setup(&u), 0);
     w->u = u;
-    assert_ok(ckpt_filter_parse("default", &w->filter, NULL));
+    assert_ok(ckpt_filter_parse("default:*.metadata", &w->filter, NULL));
     assert_ok(ckpt_codec_create(&w->codec));
     struct ckpt_engine_config config = {.threads = 2, .hot_limit = UINT64_MAX, .filter = w->filter};
     assert_ok(ckpt_engine_start(w->u->store, &config, &w->engine));
@@ -599,6 +715,9 @@ int main(void)
         cmocka_unit_test(test_what_names_mean),
         cmocka_unit_test(test_metrics_go_before_other_numbers),
         cmocka_unit_test(test_names_that_cannot_be_shown),
+        cmocka_unit_test(test_what_is_no_metadata_says_nothing),
+        cmocka_unit_test(test_a_metadata_that_is_cut_says_nothing),
+        cmocka_unit_test(test_a_metadata_that_is_too_big_says_nothing),
         cmocka_unit_test(test_samples_damaged_in_any_way),
         cmocka_unit_test(test_samples_of_the_readers),
         cmocka_unit_test(test_a_read_that_fails_is_an_io_error),
