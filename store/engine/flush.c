@@ -9,13 +9,13 @@
 #include <utlist.h>
 
 enum {
-    CLOSING_MS = 100, /* what was closed may still look open for so long */
+    CLOSING_MS = 500, /* what was closed may still look open for so long, on a busy machine */
     MOMENT_MS = 15,
 };
 
 /* With engine->lock: whether jobs up to SEQUENCE are still to be taken, directory rows to be saved, or runs to be judged;
-   and the jobs that can't be taken. */
-static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *writing,
+   and the jobs that can't be taken. BEGAN: the flush (ckpt_now_ms). */
+static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, int64_t began, unsigned *writing,
                        unsigned *failed)
 {
     bool busy = engine->finishing > 0 || engine->judging > 0 ||
@@ -28,7 +28,7 @@ static bool busy_until(struct ckpt_engine *engine, uint64_t sequence, unsigned *
             continue;
         }
         /* The kernel tells a close twice, and the second time may be a moment behind. */
-        bool closing = job->writing && job->closing && ckpt_now_ms() - job->busy_since < CLOSING_MS;
+        bool closing = job->writing && job->closing && ckpt_now_ms() - began < CLOSING_MS;
         if (job->running || closing || (!job->writing && !job->failed)) {
             busy = true;
         }
@@ -68,11 +68,11 @@ static enum ckpt_err wait_until_published(struct ckpt_engine *engine)
 }
 
 /* With engine->lock: until the files that were closed before UNTIL are versions. */
-static enum ckpt_err wait_until_recorded(struct ckpt_engine *engine, uint64_t until, unsigned *still_open,
-                                         unsigned *failed)
+static enum ckpt_err wait_until_recorded(struct ckpt_engine *engine, uint64_t until, int64_t began,
+                                         unsigned *still_open, unsigned *failed)
 {
     unsigned round = engine->rounds;
-    while (busy_until(engine, until, still_open, failed)) {
+    while (busy_until(engine, until, began, still_open, failed)) {
         /* One may have been under way already: the next has seen all there is to take. */
         if (engine->no_space && engine->rounds - round >= 2) {
             return CKPT_ERR_NOSPC;
@@ -90,6 +90,7 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     enum { ROUNDS = 8 };
     enum ckpt_err err = CKPT_OK;
     unsigned failed = 0;
+    int64_t began = ckpt_now_ms();
     uint64_t until = atomic_load(&engine->next_sequence);
     pthread_mutex_lock(&engine->lock);
     engine->hurry++;
@@ -105,7 +106,7 @@ enum ckpt_err ckpt_engine_flush(struct ckpt_engine *engine, unsigned *still_open
     /* In a checkpoint's directory there may be more than was captured by name, and it belongs to what was closed. */
     bool more = true;
     for (int round = 0; err == CKPT_OK && more && round < ROUNDS; round++) {
-        err = wait_until_recorded(engine, until, still_open, &failed);
+        err = wait_until_recorded(engine, until, began, still_open, &failed);
         if (err == CKPT_OK) {
             err = wait_until_published(engine);
         }
