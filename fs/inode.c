@@ -225,7 +225,8 @@ static int adopt(struct ckptfs *fs, int fd, const struct stat *st, struct inode 
     struct inode_table *table = fs->inodes;
     struct inode *inode = hold(fs, st->st_dev, st->st_ino);
     if (inode != NULL) {
-        if (inode->type == S_IFREG && st->st_nlink > 1) {
+        /* Also of a file with one name: it may have had another when the inode was made. */
+        if (inode->type == S_IFREG) {
             keep_name(inode, fd);
         } else {
             ckpt_host_close(fd);

@@ -364,6 +364,17 @@ class WhilePending(MountCase):
         self.assert_versions(self.saved, [self.first, self.second, b"third"])
         self.assert_versions(linked, [self.first, self.second, b"third", b"fourth"])
 
+    def test_a_hard_link_goes_on_when_it_is_looked_up_after_the_other_has_gone(self):
+        linked = self.path("b.pt")
+        os.link(self.saved, linked)
+        self.mount.flush()
+        self.mount.restart()
+        with open(self.saved, "rb"):
+            self.mount.flush()
+            os.unlink(self.saved)
+            write(linked, self.second)
+        self.assert_versions(linked, [self.first, self.second])
+
     def test_removal_of_the_whole_run_keeps_it(self):
         shutil.rmtree(self.dir)
         self.assertFalse(os.path.exists(self.dir))
