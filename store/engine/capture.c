@@ -11,6 +11,7 @@
 #include <time.h>
 #include <utlist.h>
 
+/* Whether the file is the newest version of its name, and none of another file is to come. */
 static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, const struct stat *st)
 {
     struct ckpt_stamp now = ckpt_stamp_of(st);
@@ -20,6 +21,9 @@ static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, co
     bool decided = queued != NULL;
     pthread_mutex_unlock(&engine->lock);
     struct ckpt_file row;
+    if (ckpt_pending_has_name(engine, dir, name)) {
+        return false;
+    }
     if (!decided && ckpt_catalog_file(engine->store, dir, name, &row) == CKPT_OK) {
         equal = ckpt_stamp_equal(&row.stamp, &now);
     }
