@@ -1,3 +1,4 @@
+#include "common/text.h"
 #include "common/utf8.h"
 #include "metrics_parts.h"
 #include <math.h>
@@ -34,13 +35,6 @@ bool ckpt_metrics_is_whole(enum ckpt_metrics_kind kind)
 
 /* ---- which format ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text);
-    size_t m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Whether the last directory of the path is version_N, as Lightning's loggers call it. */
 static bool in_version(const char *path, const char *name)
 {
@@ -62,8 +56,7 @@ enum ckpt_metrics_kind ckpt_metrics_kind_of(const char *path, const void *head, 
 {
     static const char journal[] = "{\"op_code\":";
     static const char iteration[] = "\"training_iteration\"";
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
+    const char *name = ckpt_last_component(path);
     struct ckpt_metrics_text text = {head, head_size};
     if (strcmp(name, "trainer_state.json") == 0) {
         return CKPT_METRICS_HF;
@@ -87,7 +80,7 @@ enum ckpt_metrics_kind ckpt_metrics_kind_of(const char *path, const void *head, 
     if (head_size >= sizeof journal && memcmp(head, journal, sizeof journal - 1) == 0) {
         return CKPT_METRICS_OPTUNA;
     }
-    if (!ends_with(name, ".csv") && !ends_with(name, ".log")) {
+    if (!ckpt_ends_with(name, ".csv") && !ckpt_ends_with(name, ".log")) {
         return CKPT_METRICS_NONE;
     }
     enum ckpt_metrics_kind kind = ckpt_metrics_csv_kind(text);

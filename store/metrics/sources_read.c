@@ -1,3 +1,4 @@
+#include "common/text.h"
 #include "sources_read.h"
 #include "sources_walk.h"
 #include <ckpt/host.h>
@@ -18,17 +19,11 @@ enum {
 
 /* ---- what the directory says ---- */
 
-static const char *last_component(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? path : slash + 1;
-}
-
 static bool has_hparams(const struct ckpt_store *store, const char *path)
 {
     char beside[PATH_MAX];
     struct stat st;
-    int n = snprintf(beside, sizeof beside, "%.*shparams.yaml", (int)(last_component(path) - path), path);
+    int n = snprintf(beside, sizeof beside, "%.*shparams.yaml", (int)(ckpt_last_component(path) - path), path);
     if (n < 0 || (size_t)n >= sizeof beside) {
         return false;
     }
@@ -44,7 +39,7 @@ static enum ckpt_metrics_kind kind_in_directory(const struct ckpt_source_reading
     if (file->by_head == CKPT_METRICS_KERAS && reading->foreign) {
         return CKPT_METRICS_CSV;
     }
-    if (file->by_head == CKPT_METRICS_CSV && strcmp(last_component(file->path), "metrics.csv") == 0 &&
+    if (file->by_head == CKPT_METRICS_CSV && strcmp(ckpt_last_component(file->path), "metrics.csv") == 0 &&
         has_hparams(reading->store, file->path)) {
         return CKPT_METRICS_LIGHTNING;
     }
@@ -71,7 +66,7 @@ static void split_of(const char *path, struct sink *sink)
         {"train", ""},     {"validation", "val_"},  {"valid", "val_"}, {"val", "val_"},
         {"eval", "eval_"}, {"evaluation", "eval_"}, {"test", "test_"},
     };
-    const char *name = last_component(path);
+    const char *name = ckpt_last_component(path);
     for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
         size_t n = strlen(splits[i].directory);
         size_t before = (size_t)(name - path);

@@ -1,3 +1,4 @@
+#include "common/text.h"
 #include "recognise/recognise.h"
 #include "sources_walk.h"
 #include <ckpt/host.h>
@@ -18,17 +19,10 @@ static const char *const logger_directories[] = {
 
 /* ---- names ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text);
-    size_t m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 static bool ends_with_one(const char *text, const char *const *ends, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (ends_with(text, ends[i])) {
+        if (ckpt_ends_with(text, ends[i])) {
             return true;
         }
     }
@@ -39,9 +33,8 @@ enum ckpt_walk_what ckpt_walk_what(const char *path)
 {
     static const char *const tables[] = {".csv", ".log", ".jsonl"};
     static const char *const foreign[] = {".pt", ".pth", ".safetensors", ".pdparams"};
-    const char *slash = strrchr(path, '/');
     struct ckpt_recognised r;
-    ckpt_recognise(slash == NULL ? path : slash + 1, false, &r);
+    ckpt_recognise(ckpt_last_component(path), false, &r);
     if (r.role == CKPT_ROLE_TEMPORARY) {
         return CKPT_WALK_OTHER;
     }

@@ -1,5 +1,6 @@
 #include "assemble.h"
 #include "catalog/run_rows.h"
+#include "common/text.h"
 #include "finder.h"
 #include "recognise/naming.h"
 #include <ckpt/id.h>
@@ -92,13 +93,6 @@ static void come_back(struct ckpt_assembler *a, struct ckpt_run *run, struct ckp
     ckpt_keeper_touch(a->keeper, run, c);
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name);
-    size_t size = strlen(end);
-    return n >= size && strcmp(name + n - size, end) == 0;
-}
-
 /* Weights beside a file of which nothing is known may be all there is, or not. */
 static enum ckpt_holds kind_of(const bool has[CKPT_HOLDINGS])
 {
@@ -125,10 +119,10 @@ void ckpt_assemble_sum(struct ckpt_checkpoint *c)
     for (size_t i = 0; i < c->n_members; i++) {
         const struct ckpt_member *m = &c->members[i];
         if (!m->replaced) {
-            bool part = m->holds == CKPT_HOLDS_UNKNOWN && ends_with(m->name, ".distcp");
+            bool part = m->holds == CKPT_HOLDS_UNKNOWN && ckpt_ends_with(m->name, ".distcp");
             parts |= part;
             has[m->holds] |= !part;
-            told |= m->holds != CKPT_HOLDS_EXTRA && ends_with(m->name, ".metadata");
+            told |= m->holds != CKPT_HOLDS_EXTRA && ckpt_ends_with(m->name, ".metadata");
             invalid |= m->invalid;
             directory |= m->directory || m->root == 0;
         }

@@ -1,3 +1,4 @@
+#include "common/text.h"
 #include "complete.h"
 #include "recognise_rows.h"
 #include <inttypes.h>
@@ -66,12 +67,6 @@ static bool has_any(const struct ckpt_contents *contents, const char *pattern)
         }
     }
     return false;
-}
-
-static const char *last_component(const char *name)
-{
-    const char *slash = strrchr(name, '/');
-    return slash != NULL ? slash + 1 : name;
 }
 
 /* ---- What may not be ---- */
@@ -197,7 +192,7 @@ static bool metadata_is_missing(const struct check *check)
     const struct ckpt_contents *contents = check->contents;
     for (size_t i = 0; i < contents->count; i++) {
         const char *name = contents->entries[i].name;
-        const char *last = last_component(name);
+        const char *last = ckpt_last_component(name);
         char metadata[NAME_SIZE];
         if (!matches("*.distcp", last)) {
             continue;
