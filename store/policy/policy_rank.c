@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FEW = 32 }; /* for which looking at all of a run is faster than sorting it */
+
 static int compare_items(const void *a, const void *b)
 {
     const struct ckpt_policy_item *x = a;
@@ -16,6 +18,16 @@ static int compare_items(const void *a, const void *b)
         return x->checkpoint->sequence < y->checkpoint->sequence ? -1 : 1;
     }
     return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static bool is_ordered(const struct ckpt_policy_item *items, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (compare_items(&items[i - 1], &items[i]) > 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static int64_t advance(int64_t from, int64_t to)
@@ -72,7 +84,10 @@ struct ckpt_policy_item *ckpt_policy_order(const struct ckpt_policy *policy,
         items[i] = (struct ckpt_policy_item){
             .checkpoint = c, .index = i, .candidate = candidate, .counts = candidate};
     }
-    qsort(items, n, sizeof *items, compare_items);
+    /* Runs are in order, nearly always, and sorting would take most of a judgement's time. */
+    if (!is_ordered(items, n)) {
+        qsort(items, n, sizeof *items, compare_items);
+    }
     correct_times(items, n);
     take_snapshots(items, n, policy->snapshot_ns);
     return items;
@@ -242,8 +257,32 @@ static int compare_ranked(const void *a, const void *b)
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
+/* The first MOST of N in order, the others behind them in any. */
+static void order_first(struct ckpt_policy_ranked *ranked, size_t n, size_t most)
+{
+    if (most > FEW || most >= n) {
+        qsort(ranked, n, sizeof *ranked, compare_ranked);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct ckpt_policy_ranked one = ranked[i];
+        size_t at = i;
+        if (i >= most) {
+            if (most == 0 || compare_ranked(&one, &ranked[most - 1]) >= 0) {
+                continue;
+            }
+            at = most - 1;
+            ranked[i] = ranked[at];
+        }
+        for (; at > 0 && compare_ranked(&one, &ranked[at - 1]) < 0; at--) {
+            ranked[at] = ranked[at - 1];
+        }
+        ranked[at] = one;
+    }
+}
+
 size_t ckpt_policy_rank_items(const struct ckpt_policy_item *items, size_t n,
-                              const struct ckpt_policy_ranking *ranking,
+                              const struct ckpt_policy_ranking *ranking, size_t most,
                               struct ckpt_policy_ranked *ranked)
 {
     size_t found = 0;
@@ -267,7 +306,7 @@ size_t ckpt_policy_rank_items(const struct ckpt_policy_item *items, size_t n,
                 (struct ckpt_policy_ranked){.key = key, .value = value, .position = i};
         }
     }
-    qsort(ranked, found, sizeof *ranked, compare_ranked);
+    order_first(ranked, found, most);
     return found;
 }
 
@@ -291,7 +330,7 @@ enum ckpt_err ckpt_policy_rank(const struct ckpt_policy *policy,
         goto out;
     }
     struct ckpt_policy_ranking ranking = ckpt_policy_ranking(policy, items, n, metric);
-    size_t found = ckpt_policy_rank_items(items, n, &ranking, ranked);
+    size_t found = ckpt_policy_rank_items(items, n, &ranking, n, ranked);
     for (size_t i = 0; i < found; i++) {
         indices[i] = items[ranked[i].position].index;
     }

@@ -40,9 +40,9 @@ struct ckpt_policy_ranked {
     size_t position; /* in items */
 };
 
-/* The candidates that have a value, best first, in RANKED, which has room for N; how many. */
+/* The candidates that have a value, the best MOST of them first and in order, in RANKED, which has room for N; how many. */
 size_t ckpt_policy_rank_items(const struct ckpt_policy_item *items, size_t n,
-                              const struct ckpt_policy_ranking *ranking,
+                              const struct ckpt_policy_ranking *ranking, size_t most,
                               struct ckpt_policy_ranked *ranked);
 
 /* How well a name suits as the primary metric. */

@@ -39,7 +39,7 @@ static void keep_best_and_latest(struct ckpt_policy_run *run,
             run->latest = i;
         }
     }
-    bool any = ckpt_policy_rank_items(run->items, run->n, ranking, run->ranked) > 0;
+    bool any = ckpt_policy_rank_items(run->items, run->n, ranking, 1, run->ranked) > 0;
     if (any) {
         run->best = run->ranked[0].position;
     }
@@ -106,7 +106,7 @@ static void keep_best(struct ckpt_policy_run *run, const struct ckpt_policy_rule
 {
     struct ckpt_policy_ranking ranking =
         ckpt_policy_ranking(run->policy, run->items, run->n, rule->metric);
-    size_t found = ckpt_policy_rank_items(run->items, run->n, &ranking, run->ranked);
+    size_t found = ckpt_policy_rank_items(run->items, run->n, &ranking, rule->count, run->ranked);
     for (size_t i = 0; i < found && i < rule->count; i++) {
         keep_ranked(run, i, ranking.name, CKPT_REASON_RULE, rule);
     }

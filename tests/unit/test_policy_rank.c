@@ -35,6 +35,54 @@ static void test_ranking(void **state)
     assert_int_equal(count, 0);
 }
 
+/* Few and many of a run in whatever order, with equals among them. */
+static void test_the_best_few(void **state)
+{
+    enum { MOST = 60 };
+    static char name[] = "val_loss";
+    struct ckpt_policy policy;
+    uint64_t seed = 1;
+    (void)state;
+    ckpt_policy_init(&policy);
+    for (size_t n = 1; n <= MOST; n++) {
+        struct ckpt_policy_checkpoint checkpoints[MOST] = {{0}};
+        struct ckpt_policy_value values[MOST] = {{0}};
+        struct ckpt_policy_ranked all[MOST];
+        for (size_t i = 0; i < n; i++) {
+            values[i].name = name;
+            values[i].value = (double)(unit_random(&seed) % 20);
+            checkpoints[i].sequence = unit_random(&seed) % 100;
+            checkpoints[i].state = CKPT_STATE_COMPLETE;
+            checkpoints[i].values = &values[i];
+            checkpoints[i].n_values = 1;
+        }
+        struct ckpt_policy_item *items = ckpt_policy_order(&policy, checkpoints, n);
+        assert_non_null(items);
+        for (size_t i = 1; i < n; i++) {
+            uint64_t before = items[i - 1].checkpoint->sequence;
+            uint64_t sequence = items[i].checkpoint->sequence;
+            assert_true(before < sequence || (before == sequence && items[i - 1].index < items[i].index));
+        }
+        struct ckpt_policy_ranking ranking = ckpt_policy_ranking(&policy, items, n, name);
+        assert_int_equal(ckpt_policy_rank_items(items, n, &ranking, n, all), n);
+        for (size_t i = 1; i < n; i++) {
+            assert_true(all[i - 1].key < all[i].key ||
+                        (all[i - 1].key == all[i].key && all[i - 1].position < all[i].position));
+        }
+        for (size_t most = 0; most <= n; most++) {
+            struct ckpt_policy_ranked few[MOST];
+            bool seen[MOST] = {false};
+            assert_int_equal(ckpt_policy_rank_items(items, n, &ranking, most, few), n);
+            for (size_t i = 0; i < n; i++) {
+                assert_true(i >= most || few[i].position == all[i].position);
+                assert_false(seen[few[i].position]);
+                seen[few[i].position] = true;
+            }
+        }
+        free(items);
+    }
+}
+
 static void test_the_primary_metric(void **state)
 {
     static const struct {
@@ -359,7 +407,8 @@ static void test_summary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranking),    cmocka_unit_test(test_the_primary_metric),
+        cmocka_unit_test(test_ranking),    cmocka_unit_test(test_the_best_few),
+        cmocka_unit_test(test_the_primary_metric),
         cmocka_unit_test(test_which_metrics_suit),
         cmocka_unit_test(test_directions), cmocka_unit_test(test_early_stopping),
         cmocka_unit_test(test_summary),
