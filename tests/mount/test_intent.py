@@ -86,7 +86,9 @@ class IntentCase(MountCase):
         os.lstat(self.path(*where))
 
     def again(self, path):
-        """Takes the real entry away: the view is back."""
+        """Takes the real entry away: the view is back. Not before its own views are settled: shutil.rmtree fails when something
+        goes by itself between its listing and its removal."""
+        self.mount.flush()
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
