@@ -59,25 +59,6 @@ enum ckpt_err ckpt_catalog_set_dir(struct ckpt_store *store, uint64_t dir, uint6
     return ckpt_store_commit(store, txn);
 }
 
-static enum ckpt_err next_sequence(struct ckpt_txn *txn, uint64_t *sequence)
-{
-    uint8_t value[8];
-    struct ckpt_slice found;
-    uint64_t last = 0;
-    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_META, sequence_key, strlen(sequence_key), &found);
-    if (err == CKPT_OK && found.size != sizeof value) {
-        return CKPT_ERR_CORRUPT;
-    }
-    if (err == CKPT_OK) {
-        last = ckpt_get_le64(found.data);
-    } else if (err != CKPT_ERR_NOT_FOUND) {
-        return err;
-    }
-    ckpt_put_le64(value, last + 1);
-    *sequence = last + 1;
-    return ckpt_db_put(txn, CKPT_TABLE_META, sequence_key, strlen(sequence_key), value, sizeof value);
-}
-
 /* For who makes checkpoints of them. What was saved again with the same content is news too: it is where it was once more. */
 static enum ckpt_err put_fresh(struct ckpt_txn *txn, const struct ckpt_version *version, uint64_t sequence)
 {
@@ -89,7 +70,7 @@ static enum ckpt_err put_fresh(struct ckpt_txn *txn, const struct ckpt_version *
 enum ckpt_err ckpt_fresh_again_in(struct ckpt_txn *txn, const struct ckpt_version *version)
 {
     uint64_t sequence = 0;
-    enum ckpt_err err = next_sequence(txn, &sequence);
+    enum ckpt_err err = ckpt_meta_next(txn, sequence_key, &sequence);
     return err == CKPT_OK ? put_fresh(txn, version, sequence) : err;
 }
 
@@ -97,7 +78,7 @@ static enum ckpt_err add_version(struct ckpt_txn *txn, struct ckpt_version *vers
                                  struct ckpt_file *file)
 {
     struct ckpt_counters difference = {.logical = version->size, .versions = 1};
-    enum ckpt_err err = next_sequence(txn, &version->sequence);
+    enum ckpt_err err = ckpt_meta_next(txn, sequence_key, &version->sequence);
     if (err != CKPT_OK) {
         return err;
     }

@@ -77,25 +77,6 @@ bool ckpt_is_pinned(struct ckpt_store *store, const struct ckpt_id *recipe)
 
 /* ---- rows ---- */
 
-static enum ckpt_err next_key(struct ckpt_txn *txn, uint64_t *key)
-{
-    uint8_t value[8];
-    struct ckpt_slice found;
-    uint64_t last = 0;
-    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_META, last_key, strlen(last_key), &found);
-    if (err == CKPT_OK && found.size != sizeof value) {
-        return CKPT_ERR_CORRUPT;
-    }
-    if (err == CKPT_OK) {
-        last = ckpt_get_le64(found.data);
-    } else if (err != CKPT_ERR_NOT_FOUND) {
-        return err;
-    }
-    ckpt_put_le64(value, last + 1);
-    *key = last + 1;
-    return ckpt_db_put(txn, CKPT_TABLE_META, last_key, strlen(last_key), value, sizeof value);
-}
-
 enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct ckpt_id *recipe,
                                const struct ckpt_id *ids, size_t n, uint64_t *key)
 {
@@ -112,7 +93,7 @@ enum ckpt_err ckpt_garbage_add(struct ckpt_txn *txn, const struct ckpt_id *recip
         memcpy(value, recipe->bytes, CKPT_ID_SIZE);
     }
     memcpy(value + CKPT_ID_SIZE, ids, n * CKPT_ID_SIZE);
-    enum ckpt_err err = next_key(txn, key);
+    enum ckpt_err err = ckpt_meta_next(txn, last_key, key);
     if (err == CKPT_OK) {
         ckpt_put_be64(key_bytes, *key);
         err = ckpt_db_insert(txn, CKPT_TABLE_GARBAGE, key_bytes, sizeof key_bytes, value, size);

@@ -117,4 +117,7 @@ CKPT_MUST_USE enum ckpt_err ckpt_counters_get(struct ckpt_txn *txn, struct ckpt_
 CKPT_MUST_USE enum ckpt_err ckpt_counters_add(struct ckpt_txn *txn,
                                               const struct ckpt_counters *difference);
 
+/* The next number, from 1, of those that the meta table's row KEY counts. CORRUPT: the row makes no sense. */
+CKPT_MUST_USE enum ckpt_err ckpt_meta_next(struct ckpt_txn *txn, const char *key, uint64_t *number);
+
 #endif

@@ -1,8 +1,10 @@
 /*
- * The counters: one row of the table meta, five u64: logical, unique, stored, objects, versions.
+ * Rows of the table meta that count. The counters: one row of five u64: logical, unique, stored, objects, versions.
+ * Numbers in order: one row of one u64 each, the last one that was given.
  */
 #include "common/bytes.h"
 #include "object.h"
+#include <string.h>
 
 static const char counters_key[] = "counters";
 
@@ -47,4 +49,23 @@ enum ckpt_err ckpt_counters_add(struct ckpt_txn *txn, const struct ckpt_counters
     ckpt_put_le64(row + 32, now.versions + difference->versions);
     return ckpt_db_put(txn, CKPT_TABLE_META, counters_key, sizeof counters_key - 1, row,
                        sizeof row);
+}
+
+enum ckpt_err ckpt_meta_next(struct ckpt_txn *txn, const char *key, uint64_t *number)
+{
+    uint8_t value[8];
+    struct ckpt_slice found;
+    uint64_t last = 0;
+    enum ckpt_err err = ckpt_db_get(txn, CKPT_TABLE_META, key, strlen(key), &found);
+    if (err == CKPT_OK && found.size != sizeof value) {
+        return CKPT_ERR_CORRUPT;
+    }
+    if (err == CKPT_OK) {
+        last = ckpt_get_le64(found.data);
+    } else if (err != CKPT_ERR_NOT_FOUND) {
+        return err;
+    }
+    ckpt_put_le64(value, last + 1);
+    *number = last + 1;
+    return ckpt_db_put(txn, CKPT_TABLE_META, key, strlen(key), value, sizeof value);
 }
