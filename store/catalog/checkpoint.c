@@ -116,7 +116,7 @@ static enum ckpt_err add_value(struct ckpt_checkpoint *c, const struct ckpt_valu
     return CKPT_OK;
 }
 
-static enum ckpt_err copy_member(struct ckpt_checkpoint *c, const struct ckpt_member *from)
+enum ckpt_err ckpt_checkpoint_copy_member(struct ckpt_checkpoint *c, const struct ckpt_member *from)
 {
     struct ckpt_member *m = ckpt_checkpoint_add_member(c);
     if (m == NULL) {
@@ -156,7 +156,7 @@ struct ckpt_checkpoint *ckpt_checkpoint_copy(const struct ckpt_checkpoint *c)
         err = add_value(copy, &c->values[i]);
     }
     for (size_t i = 0; err == CKPT_OK && i < c->n_members; i++) {
-        err = copy_member(copy, &c->members[i]);
+        err = ckpt_checkpoint_copy_member(copy, &c->members[i]);
     }
     if (err != CKPT_OK) {
         ckpt_checkpoint_free(copy);

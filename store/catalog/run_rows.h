@@ -23,6 +23,8 @@ CKPT_MUST_USE enum ckpt_err ckpt_text_set(char **field, const char *text);
 
 /* One more member, or value, all zeros, at the end; NULL: no memory. Pointers to the others die. */
 struct ckpt_member *ckpt_checkpoint_add_member(struct ckpt_checkpoint *c);
+/* One more like FROM, which is another checkpoint's. NOMEM. */
+CKPT_MUST_USE enum ckpt_err ckpt_checkpoint_copy_member(struct ckpt_checkpoint *c, const struct ckpt_member *from);
 struct ckpt_value *ckpt_checkpoint_add_value(struct ckpt_checkpoint *c);
 /* Takes version NUMBER of file NAME in directory DIR out of the members. A file that it had replaced within the checkpoint stands
    for its name again. A directory or set of shards that was complete is invalid then. Without any member left the checkpoint is

@@ -315,16 +315,7 @@ static enum ckpt_err carry_over(struct ckpt_assembler *a, struct ckpt_run *run, 
             old->gone = old->gone || old->replaced || same;
             continue;
         }
-        struct ckpt_member *m = ckpt_checkpoint_add_member(to);
-        if (m == NULL) {
-            return CKPT_ERR_NOMEM;
-        }
-        *m = *old;
-        m->name = m->path = NULL;
-        err = ckpt_text_set(&m->name, old->name);
-        if (err == CKPT_OK) {
-            err = ckpt_text_set(&m->path, old->path);
-        }
+        err = ckpt_checkpoint_copy_member(to, old);
         old->gone = true;
     }
     if (from->left == CKPT_LEFT_NOT && !from->hidden) {
