@@ -127,6 +127,9 @@ bool ckpt_publish_is_unfinished(struct ckpt_publisher *publisher, const struct c
                                 const struct ckpt_checkpoint *c);
 /* Whether the live file of a member isn't there any more, or is another one for sure. */
 bool ckpt_publish_is_gone(struct ckpt_publisher *publisher, const struct ckpt_member *m);
+/* When it isn't, and that isn't known, C loses the member's file. */
+CKPT_MUST_USE enum ckpt_err ckpt_publish_look_for(struct ckpt_publisher *publisher, struct ckpt_run *run,
+                                                  struct ckpt_checkpoint *c, struct ckpt_member *m);
 /* If the directory PATH (relative to live/) is a CHECKPOINT as a whole, everything in it is to be captured, or is fresh again. */
 CKPT_MUST_USE enum ckpt_err ckpt_publish_look(struct ckpt_publisher *publisher, const char *path, bool *checkpoint);
 

@@ -109,32 +109,27 @@ static enum ckpt_err find_absorbed(struct ckpt_publisher *p, struct batch *batch
     return err;
 }
 
-static void look_for(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c, struct ckpt_member *m)
-{
-    if (!m->gone && !m->replaced && ckpt_publish_is_gone(p, m)) {
-        ckpt_assemble_gone(p->engine->keeper, run, c, m, CKPT_LEFT_DELETED, ckpt_realtime_ns());
-    }
-}
-
 /*
  * The file may have been deleted while it waited: when that was told it was no checkpoint's yet. One that had been rotated, or had
  * gone with its directory, is there again because one of its files is; what has become of the others nobody has told.
  */
-static void look_for_members(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
-                             const struct ckpt_version *v)
+static enum ckpt_err look_for_members(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                                      const struct ckpt_version *v)
 {
+    enum ckpt_err err = CKPT_OK;
     bool all = c->hidden || c->former;
     c->hidden = c->former = false;
-    for (size_t i = c->n_members; i-- > 0;) {
+    for (size_t i = c->n_members; err == CKPT_OK && i-- > 0;) {
         struct ckpt_member *m = &c->members[i];
         bool it = m->dir == v->dir && m->number == v->number && strcmp(m->name, v->name) == 0;
         if (all || it) {
-            look_for(p, run, c, m);
+            err = ckpt_publish_look_for(p, run, c, m);
         }
         if (it && !all) {
-            return;
+            break;
         }
     }
+    return err;
 }
 
 static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, const struct ckpt_fresh *fresh,
@@ -177,11 +172,11 @@ static enum ckpt_err assemble(struct ckpt_publisher *p, struct batch *batch, con
     run->process = at.process != 0 ? at.process : run->process;
     run->finished = false;
     ckpt_keeper_touch(p->engine->keeper, run, c);
-    look_for_members(p, run, c, v);
+    err = look_for_members(p, run, c, v);
     if (c->status == CKPT_STATUS_COMPLETE && !place->what.directory && ckpt_publish_is_unfinished(p, run, c)) {
         c->status = CKPT_STATUS_WRITING;
     }
-    if (c->status == CKPT_STATUS_WRITING) {
+    if (err == CKPT_OK && c->status == CKPT_STATUS_WRITING) {
         err = ckpt_publish_watch(p, c, ckpt_publish_is_renamed(p, place->above, place->above_size));
     }
     return err == CKPT_OK ? ckpt_publish_changed(p, run->dir) : err;

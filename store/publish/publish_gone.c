@@ -27,8 +27,8 @@ static bool is_named(const struct going *g, const struct ckpt_member *m)
 }
 
 /* A checkpoint that is hidden has no live names, and that says nothing. */
-static enum ckpt_err look_for(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
-                              struct ckpt_member *m)
+enum ckpt_err ckpt_publish_look_for(struct ckpt_publisher *p, struct ckpt_run *run, struct ckpt_checkpoint *c,
+                                    struct ckpt_member *m)
 {
     if (m->gone || c->hidden || !ckpt_publish_is_gone(p, m)) {
         return CKPT_OK;
@@ -51,7 +51,7 @@ static bool holder_lost(void *arg, uint64_t dir, uint32_t number)
         }
         g->last_run = dir;
         g->last_number = number;
-        g->err = look_for(g->publisher, run, c, m);
+        g->err = ckpt_publish_look_for(g->publisher, run, c, m);
         g->there |= !m->gone && !c->hidden;
     }
     return g->err == CKPT_OK;
@@ -155,7 +155,7 @@ static enum ckpt_err check_live(void *arg, struct ckpt_run *run)
             err = ckpt_publish_watch(p, c, false);
         }
         for (size_t k = 0; err == CKPT_OK && !c->dropped && k < c->n_members; k++) {
-            err = look_for(p, run, c, &c->members[k]);
+            err = ckpt_publish_look_for(p, run, c, &c->members[k]);
         }
     }
     return err;
