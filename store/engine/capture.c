@@ -15,15 +15,15 @@
 static bool known(struct ckpt_engine *engine, uint64_t dir, const char *name, const struct stat *st)
 {
     struct ckpt_stamp now = ckpt_stamp_of(st);
+    struct ckpt_file row;
+    if (ckpt_pending_has_name(engine, dir, name)) {
+        return false;
+    }
     pthread_mutex_lock(&engine->lock);
     const struct ckpt_saved_stamp *queued = ckpt_stamp_queued(engine, dir, name);
     bool equal = queued != NULL && ckpt_stamp_equal(&queued->stamp, &now);
     bool decided = queued != NULL;
     pthread_mutex_unlock(&engine->lock);
-    struct ckpt_file row;
-    if (ckpt_pending_has_name(engine, dir, name)) {
-        return false;
-    }
     if (!decided && ckpt_catalog_file(engine->store, dir, name, &row) == CKPT_OK) {
         equal = ckpt_stamp_equal(&row.stamp, &now);
     }
